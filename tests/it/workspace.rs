@@ -1,0 +1,62 @@
+//! The arrows between crates and the files that every crate has.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The repository's root.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every member of the workspace with its kit and tool dependencies outside `dev-dependencies`.
+fn arrows() -> BTreeMap<String, Vec<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let name = |package: &Value| package["name"].as_str().unwrap().to_owned();
+    let members: Vec<String> = packages.iter().map(name).collect();
+    let ours = |package: &Value| {
+        let all = package["dependencies"].as_array().unwrap().iter();
+        let shipped = all.filter(|dependency| dependency["kind"] != "dev").map(name);
+        shipped.filter(|dependency| members.contains(dependency)).collect()
+    };
+    packages.iter().map(|package| (name(package), ours(package))).collect()
+}
+
+fn is_room(name: &str) -> bool {
+    name.starts_with("kit-")
+}
+
+#[test]
+fn rooms_see_only_the_rooms_they_may() {
+    let allowed = |room: &str| -> &[&str] {
+        match room {
+            "kit-run" | "kit-admin" => &["kit-units"],
+            "kit-tls" => &["kit-watch"],
+            "kit-follow" => &["kit-fs", "kit-units"],
+            _ => &[],
+        }
+    };
+    for (room, seen) in arrows().iter().filter(|(name, _)| is_room(name)) {
+        for other in seen {
+            assert!(allowed(room).contains(&other.as_str()), "{room} must not depend on {other}");
+        }
+    }
+}
+
+#[test]
+fn tools_depend_on_rooms_only() {
+    for (tool, seen) in arrows().iter().filter(|(name, _)| !is_room(name)) {
+        for other in seen {
+            assert!(is_room(other) && other != "kit-test", "{tool} must not depend on {other}");
+        }
+    }
+}
