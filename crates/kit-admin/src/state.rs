@@ -1,0 +1,207 @@
+//! Conditions, pulses and metrics: what the endpoints read and the tool writes.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+/// How long a work loop may take to answer `/livez`. The kubelet's own default deadline is one second.
+const PULSE_DEADLINE: Duration = Duration::from_millis(900);
+
+/// The tool's metrics, conditions and pulses. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Admin(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Mutex<Registry>,
+    conditions: Mutex<Vec<Arc<ConditionState>>>,
+    pulses: Mutex<Vec<Pulse>>,
+    started: AtomicBool,
+}
+
+#[derive(Debug)]
+struct ConditionState {
+    name: &'static str,
+    /// `None` when met, else the reason why not.
+    unmet: Mutex<Option<String>>,
+}
+
+/// Something that must hold for the tool to be ready. Unmet at first, and again whenever the tool says so.
+#[derive(Debug, Clone)]
+pub struct Condition(Arc<ConditionState>);
+
+/// Asks a work loop whether it still turns.
+///
+/// The loop awaits [`Pulse::beat`] beside its work. The future completes only while the loop polls it, so a loop that
+/// hangs does not answer.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    name: &'static str,
+    asked: Arc<watch::Sender<u64>>,
+    answered: Arc<watch::Sender<u64>>,
+}
+
+impl Admin {
+    /// The state of one tool, with `podkit_build_info{tool,version,revision}` already among its metrics.
+    #[must_use]
+    pub fn new(tool: &'static str) -> Self {
+        let mut registry = Registry::default();
+        let build = Family::<[(&'static str, &'static str); 3], Gauge>::default();
+        let revision = option_env!("PODKIT_REVISION").unwrap_or("unknown");
+        let labels = [("tool", tool), ("version", env!("CARGO_PKG_VERSION")), ("revision", revision)];
+        build.get_or_create(&labels).set(1);
+        registry.register("podkit_build_info", "Always 1; the labels tell which build runs", build);
+        Self(Arc::new(Inner {
+            registry: Mutex::new(registry),
+            conditions: Mutex::default(),
+            pulses: Mutex::default(),
+            started: AtomicBool::new(false),
+        }))
+    }
+
+    /// Registers metrics. Names are written whole, counters without their `_total`.
+    pub fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
+        register(&mut lock(&self.0.registry))
+    }
+
+    /// A new condition of readiness, unmet until told otherwise.
+    #[must_use]
+    pub fn condition(&self, name: &'static str) -> Condition {
+        let state = Arc::new(ConditionState { name, unmet: Mutex::new(Some("not yet".to_owned())) });
+        lock(&self.0.conditions).push(state.clone());
+        Condition(state)
+    }
+
+    /// A new pulse for a work loop that `/livez` asks.
+    #[must_use]
+    pub fn pulse(&self, name: &'static str) -> Pulse {
+        let sender = || Arc::new(watch::Sender::new(0));
+        let pulse = Pulse { name, asked: sender(), answered: sender() };
+        lock(&self.0.pulses).push(pulse.clone());
+        pulse
+    }
+
+    /// The conditions that are not met, one line each; nothing when ready.
+    pub(crate) fn not_ready(&self) -> String {
+        let mut lines = String::new();
+        for condition in lock(&self.0.conditions).iter() {
+            if let Some(reason) = lock(&condition.unmet).as_deref() {
+                let _ = writeln!(lines, "{}: {reason}", condition.name);
+            }
+        }
+        if lines.is_empty() {
+            self.0.started.store(true, Ordering::Relaxed);
+        }
+        lines
+    }
+
+    /// As [`Admin::not_ready`], but once ready it stays so.
+    pub(crate) fn not_started(&self) -> String {
+        if self.0.started.load(Ordering::Relaxed) { String::new() } else { self.not_ready() }
+    }
+
+    /// The work loops that did not answer in time, one line each; nothing when all did.
+    pub(crate) async fn not_alive(&self) -> String {
+        let pulses = lock(&self.0.pulses).clone();
+        let mut lines = String::new();
+        for pulse in pulses {
+            if !pulse.answers().await {
+                let _ = writeln!(lines, "{}: no answer within {} ms", pulse.name, PULSE_DEADLINE.as_millis());
+            }
+        }
+        lines
+    }
+
+    /// The metrics in OpenMetrics text.
+    pub(crate) fn metrics(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &lock(&self.0.registry))?;
+        Ok(text)
+    }
+}
+
+impl Condition {
+    /// The condition holds.
+    pub fn met(&self) {
+        *lock(&self.0.unmet) = None;
+    }
+
+    /// The condition does not hold, for the given reason.
+    pub fn unmet(&self, reason: impl Into<String>) {
+        *lock(&self.0.unmet) = Some(reason.into());
+    }
+}
+
+impl Pulse {
+    /// Waits until somebody asks, and answers. Cancel-safe: an unfinished one answers nothing and loses nothing.
+    pub async fn beat(&self) {
+        let mut asked = self.asked.subscribe();
+        let answered = *self.answered.borrow();
+        // The sender lives in `self`, so the channel cannot be closed.
+        if let Ok(now) = asked.wait_for(|asked| *asked > answered).await {
+            self.answered.send_replace(*now);
+        }
+    }
+
+    async fn answers(&self) -> bool {
+        let mut answered = self.answered.subscribe();
+        let mut question = 0;
+        self.asked.send_modify(|asked| {
+            *asked += 1;
+            question = *asked;
+        });
+        let answer = answered.wait_for(|answered| *answered >= question);
+        matches!(tokio::time::timeout(PULSE_DEADLINE, answer).await, Ok(Ok(_)))
+    }
+}
+
+/// A poisoned lock is used all the same: every critical section here leaves whole values behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_can_be_lost_and_startup_cannot() {
+        let admin = Admin::new("test");
+        let condition = admin.condition("certificate");
+        assert_eq!(admin.not_started(), "certificate: not yet\n");
+        condition.met();
+        assert_eq!((admin.not_ready().as_str(), admin.not_started().as_str()), ("", ""));
+        condition.unmet("expired on 2026-01-01");
+        assert_eq!(admin.not_ready(), "certificate: expired on 2026-01-01\n");
+        assert_eq!(admin.not_started(), "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_does_not_turn_is_not_alive() {
+        let admin = Admin::new("test");
+        let pulse = admin.pulse("follow loop");
+        assert_eq!(admin.not_alive().await, "follow loop: no answer within 900 ms\n");
+        let turning = async {
+            loop {
+                pulse.beat().await
+            }
+        };
+        tokio::select! {
+            () = turning => {}
+            lines = admin.not_alive() => assert_eq!(lines, ""),
+        }
+    }
+
+    #[test]
+    fn the_build_is_among_the_metrics() {
+        let metrics = Admin::new("test").metrics().unwrap();
+        let expected = format!("podkit_build_info{{tool=\"test\",version=\"{}\",", env!("CARGO_PKG_VERSION"));
+        assert!(metrics.contains(&expected), "{metrics}");
+    }
+}

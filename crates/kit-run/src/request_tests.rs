@@ -1,0 +1,139 @@
+use super::*;
+
+#[derive(Debug, clap::Parser)]
+struct Args {
+    /// Pause between polls
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = kit_units::duration)]
+    poll: Duration,
+    /// A label
+    #[arg(long)]
+    label: Vec<String>,
+    /// Quiet
+    #[arg(long)]
+    quiet: bool,
+    /// Files
+    #[arg(value_name = "FILE")]
+    file: Vec<OsString>,
+    #[command(subcommand)]
+    command: Option<Sub>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Sub {
+    /// Asks
+    Healthcheck {
+        /// What to ask for
+        #[arg(long, required = true)]
+        path: String,
+    },
+}
+
+impl Tool for Args {
+    const NAME: &'static str = "log-tailer";
+    const GRACE_ALIASES: &'static [&'static str] = &["drain-timeout"];
+}
+
+fn read(argv: &[&str], environment: &[(&str, &str)]) -> Result<(Args, Common), Error> {
+    let environment = environment.iter().copied().collect();
+    parse(argv.iter().map(OsString::from).collect(), &environment)
+}
+
+fn refused(argv: &[&str], environment: &[(&str, &str)]) -> String {
+    let error = read(argv, environment).unwrap_err();
+    assert_eq!(error.code(), 2);
+    error.report()
+}
+
+#[test]
+fn a_flag_wins_over_its_variable_and_the_variable_over_the_default() {
+    let poll = |argv: &[&str], environment: &[(&str, &str)]| read(argv, environment).unwrap().0.poll;
+    assert_eq!(poll(&[], &[]), Duration::from_millis(250));
+    assert_eq!(poll(&[], &[("LOG_TAILER_POLL", "2s")]), Duration::from_secs(2));
+    assert_eq!(poll(&["--poll", "3s"], &[("LOG_TAILER_POLL", "2s")]), Duration::from_secs(3));
+}
+
+#[test]
+fn repeatable_values_stand_one_a_line_and_are_replaced_as_a_whole() {
+    let environment = [("LOG_TAILER_LABEL", "a=1\nb=2"), ("LOG_TAILER_FILE", "/one\n-two")];
+    let (args, _) = read(&[], &environment).unwrap();
+    assert_eq!(args.label, ["a=1", "b=2"]);
+    assert_eq!(args.file, ["/one", "-two"]);
+    let (args, _) = read(&["--label", "c=3", "/three"], &environment).unwrap();
+    assert_eq!(args.label, ["c=3"]);
+    assert_eq!(args.file, ["/three"]);
+}
+
+#[test]
+fn a_switch_is_true_or_false_in_the_environment() {
+    assert!(read(&[], &[("LOG_TAILER_QUIET", "true")]).unwrap().0.quiet);
+    assert!(!read(&[], &[("LOG_TAILER_QUIET", "false")]).unwrap().0.quiet);
+    assert!(refused(&[], &[("LOG_TAILER_QUIET", "maybe")]).contains("LOG_TAILER_QUIET"));
+}
+
+#[test]
+fn a_required_flag_of_a_subcommand_may_come_from_the_environment() {
+    let (args, common) = read(&["healthcheck"], &[("LOG_TAILER_PATH", "/livez"), ("LOG_TAILER_GRACE", "7s")]).unwrap();
+    assert!(matches!(args.command, Some(Sub::Healthcheck { path }) if path == "/livez"));
+    assert_eq!(common.grace, Duration::from_secs(7));
+}
+
+#[test]
+fn the_common_flags_have_defaults_and_aliases() {
+    let (_, common) = read(&["--drain-timeout", "30s", "--log-format", "json"], &[]).unwrap();
+    assert_eq!((common.grace, common.log_format), (Duration::from_secs(30), LogFormat::Json));
+    assert_eq!(read(&[], &[]).unwrap().1.grace, Duration::from_secs(10));
+}
+
+#[test]
+fn a_bad_value_is_one_line_and_names_the_variable_it_came_from() {
+    assert_eq!(
+        refused(&[], &[("LOG_TAILER_POLL", "250")]),
+        "error: invalid value '250' for '--poll <DURATION>': \"250\" needs a unit; write 250ms, 250s or 250m\n\
+         hint: the value of --poll came from the variable LOG_TAILER_POLL\n"
+    );
+    assert_eq!(
+        refused(&["--poll", "250"], &[]),
+        "error: invalid value '250' for '--poll <DURATION>': \"250\" needs a unit; write 250ms, 250s or 250m\n\
+         hint: see log-tailer --help\n"
+    );
+}
+
+#[test]
+fn an_unknown_flag_and_an_unknown_variable_name_the_nearest() {
+    assert_eq!(
+        refused(&["--pol", "1s"], &[]),
+        "error: unexpected argument '--pol' found\nhint: a similar argument exists: '--poll'\n"
+    );
+    assert_eq!(
+        refused(&[], &[("LOG_TAILER_PULL", "1s")]),
+        "error: unknown environment variable LOG_TAILER_PULL\nhint: did you mean LOG_TAILER_POLL?\n"
+    );
+    assert_eq!(
+        refused(&[], &[("LOG_TAILER_SOMETHING_ELSE", "1s")]),
+        "error: unknown environment variable LOG_TAILER_SOMETHING_ELSE\nhint: see log-tailer --help for the names\n"
+    );
+}
+
+#[test]
+fn variables_of_a_service_with_the_same_name_are_passed_over() {
+    let injected = [
+        ("LOG_TAILER_SERVICE_HOST", "10.0.0.1"),
+        ("LOG_TAILER_SERVICE_PORT", "80"),
+        ("LOG_TAILER_SERVICE_PORT_HTTP", "80"),
+        ("LOG_TAILER_PORT", "tcp://10.0.0.1:80"),
+        ("LOG_TAILER_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("LOG_TAILER_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("LOG_TAILER_PORT_53_UDP_PROTO", "udp"),
+        ("LOG_TAILER_TERMINATION_LOG", "/tmp/x"),
+    ];
+    assert!(read(&[], &injected).is_ok());
+    assert!(read(&[], &[("LOG_TAILER_PORT_X", "1")]).is_err());
+}
+
+#[test]
+fn help_names_every_variable() {
+    let help = command::<Args>().render_help().to_string();
+    for name in ["LOG_TAILER_POLL", "LOG_TAILER_LABEL", "LOG_TAILER_FILE", "LOG_TAILER_GRACE", "LOG_TAILER_LOG_LEVEL"] {
+        assert!(help.contains(&format!("[env: {name}]")), "{name} is missing in\n{help}");
+    }
+}
