@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::{Environment, Error};
 
@@ -107,9 +107,7 @@ fn command<A: Tool>() -> Command {
             .value_name("LEVEL")
             .default_value("info")
             .global(true)
-            .value_parser(|text: &str| {
-                text.parse::<Targets>().map_err(|_| "write error, warn, info, debug, trace or off")
-            })
+            .value_parser(log_level)
             .help("Which log events go to stderr: error, warn, info, debug, trace, off; also target=level pairs"),
     );
     command = command.arg(
@@ -134,6 +132,16 @@ fn command<A: Tool>() -> Command {
         );
     }
     name_variables(command, A::NAME)
+}
+
+/// Reads `info` or `info,target=debug`. A lone word must be a level: `Targets` would take a misspelt one for a target.
+fn log_level(text: &str) -> Result<Targets, &'static str> {
+    const LEVELS: &str = "write error, warn, info, debug, trace or off";
+    let lone_words = text.split(',').filter(|part| !part.contains('='));
+    for word in lone_words {
+        word.trim().parse::<LevelFilter>().map_err(|_| LEVELS)?;
+    }
+    text.parse::<Targets>().map_err(|_| LEVELS)
 }
 
 /// Adds `[env: NAME]` to the help of every flag, in subcommands too.

@@ -131,6 +131,16 @@ fn variables_of_a_service_with_the_same_name_are_passed_over() {
 }
 
 #[test]
+fn a_misspelt_level_is_refused_and_not_taken_for_a_target() {
+    assert!(read(&["--log-level", "info,log_tailer=debug"], &[]).is_ok());
+    assert_eq!(
+        refused(&["--log-level", "inof"], &[]),
+        "error: invalid value 'inof' for '--log-level <LEVEL>': write error, warn, info, debug, trace or off\n\
+         hint: see log-tailer --help\n"
+    );
+}
+
+#[test]
 fn help_names_every_variable() {
     let help = command::<Args>().render_help().to_string();
     for name in ["LOG_TAILER_POLL", "LOG_TAILER_LABEL", "LOG_TAILER_FILE", "LOG_TAILER_GRACE", "LOG_TAILER_LOG_LEVEL"] {
