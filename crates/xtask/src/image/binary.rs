@@ -1,0 +1,69 @@
+//! Compiles the static binary of one tool.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+
+use super::Arch;
+use crate::workspace;
+
+/// Builds `tool` with the profile that ships and returns the path of the binary.
+///
+/// One package at a time: a workspace build would unify features and make the binary larger. No path of this machine gets into
+/// it, and `RUSTFLAGS` of the caller are not used, so that the same commit gives the same bytes elsewhere.
+///
+/// # Errors
+/// When the target's standard library is missing and cannot be installed, or when the build fails.
+pub fn build(tool: &str, arch: Arch, target_dir: &Path) -> anyhow::Result<PathBuf> {
+    let target = arch.target();
+    let sysroot =
+        workspace::capture(Command::new("rustc").args(["--print", "sysroot"]).current_dir(workspace::root()))?;
+    let sysroot = PathBuf::from(sysroot.trim());
+    if !sysroot.join("lib/rustlib").join(target).exists() {
+        workspace::run(Command::new("rustup").args(["target", "add", target]).current_dir(workspace::root()))
+            .context("the target's standard library is missing")?;
+    }
+    let mut build = workspace::cargo();
+    build.args(["build", "--quiet", "--locked", "--profile", "dist", "--package", tool, "--target", target]);
+    build.arg("--target-dir").arg(target_dir);
+    build.env("CARGO_ENCODED_RUSTFLAGS", flags(arch, &sysroot).join("\u{1f}"));
+    build.env("CARGO_INCREMENTAL", "0");
+    build.env("PODKIT_REVISION", workspace::revision());
+    workspace::run(&mut build)?;
+    Ok(target_dir.join(target).join("dist").join(tool))
+}
+
+fn flags(arch: Arch, sysroot: &Path) -> Vec<String> {
+    let cargo_home = workspace::variable("CARGO_HOME").map(PathBuf::from);
+    let home = workspace::variable("HOME").map(PathBuf::from);
+    let cargo_home = cargo_home.or_else(|| home.map(|home| home.join(".cargo"))).unwrap_or_default();
+    let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+    let mut flags = vec![
+        remap(&workspace::root(), "/podkit"),
+        remap(&cargo_home, "/cargo"),
+        remap(sysroot, "/rust"),
+        // Relocations are resolved before `main`, so nothing writable points into code.
+        "-Crelro-level=full".to_owned(),
+    ];
+    if arch == Arch::Arm64 {
+        flags.extend(arm64_link(&sysroot.join("lib/rustlib").join(arch.target()).join("lib/self-contained")));
+    }
+    flags
+}
+
+/// Links with the linker, the musl and the start files that come with Rust: no cross compiler is needed as long as there is no C.
+///
+/// Rust 1.95 makes position-dependent programs for this target. All its objects are position-independent, so that naming the
+/// start files of a static-pie (`rcrt1.o` relocates the program before `main`) instead of Rust's choice is enough.
+fn arm64_link(start_files: &Path) -> Vec<String> {
+    let mut flags = vec![
+        "-Clinker=rust-lld".to_owned(),
+        "-Clink-self-contained=no".to_owned(),
+        format!("-Lnative={}", start_files.display()),
+    ];
+    flags.extend(["-pie", "--no-dynamic-linker", "-ztext"].map(|argument| format!("-Clink-arg={argument}")));
+    let objects = ["rcrt1.o", "crti.o", "crtbeginS.o", "crtendS.o", "crtn.o"];
+    flags.extend(objects.map(|object| format!("-Clink-arg={}", start_files.join(object).display())));
+    flags
+}

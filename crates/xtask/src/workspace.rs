@@ -1,0 +1,83 @@
+//! Where the repository is, what it is called, and how its commands are run.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.ancestors().nth(2).unwrap_or(manifest).to_owned()
+}
+
+/// Cargo's target folder: `CARGO_TARGET_DIR`, or `target` under the root.
+pub fn target_dir() -> PathBuf {
+    variable("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |given| root().join(given))
+}
+
+/// The version that all images share.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that is checked out, shortened to 12 digits, with `-dirty` when tracked files differ from it; `unknown` outside git.
+/// `PODKIT_REVISION` names it where there is no git, as in an image build.
+pub fn revision() -> String {
+    if let Some(given) = variable("PODKIT_REVISION") {
+        return given.to_string_lossy().into_owned();
+    }
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).current_dir(root()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".to_owned() };
+    let changes = git(&["status", "--porcelain", "--untracked-files=no"]).unwrap_or_default();
+    if changes.is_empty() { commit } else { format!("{commit}-dirty") }
+}
+
+/// A variable of the environment that is not empty.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "kit-run owns the environment of what ships; this is a developer's command"
+)]
+pub fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The cargo that runs this command.
+pub fn cargo() -> Command {
+    let mut command = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command whose output goes to the terminal.
+///
+/// # Errors
+/// When it cannot be started or does not end with 0; the message holds the whole command line.
+pub fn run(command: &mut Command) -> anyhow::Result<()> {
+    let line = line(command);
+    let status = command.status().with_context(|| format!("cannot start {line}"))?;
+    if !status.success() {
+        bail!("{line}: {status}");
+    }
+    Ok(())
+}
+
+/// Runs a command and returns what it wrote to stdout.
+///
+/// # Errors
+/// When it cannot be started or does not end with 0; the message holds the command line and its stderr.
+pub fn capture(command: &mut Command) -> anyhow::Result<String> {
+    let line = line(command);
+    let output = command.output().with_context(|| format!("cannot start {line}"))?;
+    if !output.status.success() {
+        bail!("{line}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
