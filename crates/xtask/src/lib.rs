@@ -8,7 +8,10 @@
     reason = "a developer's command talks to the terminal; kit-run is for what ships"
 )]
 
+pub mod engine;
+pub mod engines;
 pub mod image;
+pub mod load;
 pub mod sizes;
 pub mod workspace;
 
