@@ -123,10 +123,10 @@ impl Process {
         self.stdout.bytes()
     }
 
-    /// The number of bytes of standard output so far.
+    /// Standard output so far, without its first `offset` bytes.
     #[must_use]
-    pub fn stdout_len(&self) -> usize {
-        self.stdout.state.lock().unwrap().bytes.len()
+    pub fn stdout_from(&self, offset: usize) -> Vec<u8> {
+        self.stdout.state.lock().unwrap().bytes.get(offset..).unwrap_or_default().to_vec()
     }
 
     /// Standard error so far.

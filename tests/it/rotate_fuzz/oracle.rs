@@ -1,0 +1,270 @@
+//! What came out, compared with what is true of the logs.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::world::{World, banner};
+
+/// A killed tailer may repeat one batch.
+const BATCH: usize = 64 * 1024;
+
+/// One piece of output between two newlines.
+#[derive(Debug)]
+enum Seen {
+    Line {
+        file: usize,
+        id: usize,
+    },
+    Banner(Vec<u8>),
+    /// Neither a line nor a banner: a part of a line, or a mistake.
+    Other(Vec<u8>),
+}
+
+/// The output of one process.
+#[derive(Debug, Default)]
+struct Life {
+    seen: Vec<Seen>,
+    /// What follows the last newline.
+    rest: Vec<u8>,
+    killed: bool,
+    /// The generations of each file of which this process has shown a line.
+    open: BTreeMap<usize, BTreeSet<usize>>,
+}
+
+/// All output of all processes of one run.
+#[derive(Debug, Default)]
+pub(super) struct Observer {
+    lives: Vec<Life>,
+    emitted: HashSet<(usize, usize)>,
+    /// Writers that leave holes make the file system fill a block with NUL in front of their next line.
+    nul_may_lead: bool,
+}
+
+/// What is wrong, and how much of what is missing had ceased to exist.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    pub(super) problems: Vec<String>,
+    /// Lines that existed and did not come out.
+    pub(super) missing: usize,
+    /// Lines that did not come out and whose bytes had ceased to exist.
+    pub(super) lost: usize,
+    /// Bytes of whole lines that came out again after each kill.
+    pub(super) repeated: Vec<usize>,
+}
+
+impl Observer {
+    pub(super) fn new(append: bool) -> Self {
+        Self { nul_may_lead: !append, ..Self::default() }
+    }
+
+    /// A new process writes from now on.
+    pub(super) fn begin_life(&mut self) {
+        self.lives.push(Life::default());
+    }
+
+    pub(super) fn end_life(&mut self, killed: bool) {
+        self.lives.last_mut().unwrap().killed = killed;
+    }
+
+    /// The generations of `file` that the running process must have open.
+    pub(super) fn open(&self, file: usize) -> BTreeSet<usize> {
+        self.lives.last().and_then(|life| life.open.get(&file)).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn life_has_output(&self) -> bool {
+        self.lives.last().is_some_and(|life| !life.seen.is_empty())
+    }
+
+    pub(super) fn feed(&mut self, bytes: &[u8], worlds: &[World]) {
+        let life = self.lives.last_mut().unwrap();
+        life.rest.extend_from_slice(bytes);
+        let Some(end) = life.rest.iter().rposition(|byte| *byte == b'\n') else { return };
+        let rest = life.rest.split_off(end + 1);
+        let whole = std::mem::replace(&mut life.rest, rest);
+        for piece in whole[..end].split(|byte| *byte == b'\n') {
+            let nuls = if self.nul_may_lead { piece.iter().take_while(|byte| **byte == 0).count() } else { 0 };
+            let seen = recognise(&piece[nuls..], worlds);
+            if let Seen::Line { file, id } = seen {
+                self.emitted.insert((file, id));
+                life.open.entry(file).or_default().insert(worlds[file].lines[id].generation);
+            }
+            life.seen.push(seen);
+        }
+    }
+
+    /// Finished lines that exist, or existed long enough, and have not come out yet.
+    pub(super) fn missing(&self, worlds: &[World]) -> Vec<(usize, usize)> {
+        let lines = worlds.iter().enumerate().flat_map(|(file, world)| {
+            let finished = world.lines.iter().enumerate().filter(|(_, line)| line.finished.is_some() && !line.excused);
+            finished.map(move |(id, _)| (file, id))
+        });
+        lines.filter(|line| !self.emitted.contains(line)).collect()
+    }
+
+    /// The bytes that were written and have not come out, be they excused or not.
+    pub(super) fn missing_bytes(&self, worlds: &[World]) -> usize {
+        let mut sum = 0;
+        for (file, world) in worlds.iter().enumerate() {
+            let lines = world.lines.iter().enumerate().filter(|(id, _)| !self.emitted.contains(&(file, *id)));
+            sum += lines.map(|(_, line)| line.written + 1).sum::<usize>();
+        }
+        let banners: usize = worlds.iter().map(|world| world.banners * banner().len()).sum();
+        let seen = self.lives.iter().flat_map(|life| &life.seen);
+        let shown = seen.map(|seen| if let Seen::Banner(line) = seen { line.len() + 1 } else { 0 });
+        sum + banners.saturating_sub(shown.sum())
+    }
+
+    /// `state`: unfinished lines stay for the next run.
+    pub(super) fn verdict(&self, worlds: &[World], state: bool) -> Verdict {
+        let mut verdict = Verdict::default();
+        let missing = self.missing(worlds);
+        verdict.missing = missing.len();
+        if !missing.is_empty() {
+            verdict.problems.push(format!("{} lines missing: {}", missing.len(), describe(&missing, worlds)));
+        }
+        let excused = worlds.iter().enumerate().flat_map(|(file, world)| {
+            let excused = world.lines.iter().enumerate().filter(|(_, line)| line.excused && line.finished.is_some());
+            excused.map(move |(id, _)| (file, id))
+        });
+        verdict.lost = excused.filter(|line| !self.emitted.contains(line)).count();
+        self.judge_repeats(worlds, &mut verdict);
+        self.judge_order(worlds, &mut verdict);
+        self.judge_parts(worlds, state, &mut verdict);
+        verdict
+    }
+
+    /// Each line once; after a kill one batch of whole lines may come again.
+    fn judge_repeats(&self, worlds: &[World], verdict: &mut Verdict) {
+        let mut last: HashMap<(usize, usize), usize> = HashMap::new();
+        for (number, life) in self.lives.iter().enumerate() {
+            let mut repeated = 0;
+            for seen in &life.seen {
+                let Seen::Line { file, id } = seen else { continue };
+                let before = last.insert((*file, *id), number);
+                if before == Some(number) {
+                    verdict.problems.push(format!("twice by one process: {}", name(*file, *id, worlds)));
+                } else if before.is_some() && self.lives[number - 1].killed {
+                    repeated += worlds[*file].lines[*id].bytes.len() + 1;
+                } else if before.is_some() {
+                    verdict.problems.push(format!("again after a clean exit: {}", name(*file, *id, worlds)));
+                }
+            }
+            if number > 0 && self.lives[number - 1].killed {
+                verdict.repeated.push(repeated);
+                if repeated > BATCH {
+                    verdict.problems.push(format!("{repeated} bytes repeated after kill number {number}"));
+                }
+            }
+        }
+    }
+
+    fn judge_order(&self, worlds: &[World], verdict: &mut Verdict) {
+        for (file, world) in worlds.iter().enumerate() {
+            let ids = |life: &Life| -> Vec<usize> {
+                let ours = life.seen.iter().filter_map(|seen| match seen {
+                    Seen::Line { file: of, id } if *of == file => Some(*id),
+                    _ => None,
+                });
+                ours.collect()
+            };
+            let lives: Vec<Vec<usize>> = self.lives.iter().map(ids).collect();
+            let mut known = HashSet::new();
+            let first_time: Vec<usize> = lives.iter().flatten().copied().filter(|id| known.insert(*id)).collect();
+            for sequence in lives.iter().chain([&first_time]) {
+                if let Some(problem) = misorder(file, sequence, world, worlds) {
+                    verdict.problems.push(problem);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Pieces that are no lines: an unfinished line, or the part of a destroyed line that was read in time, with a
+    /// newline of the tailer's own; and the end of what a killed process wrote.
+    fn judge_parts(&self, worlds: &[World], state: bool, verdict: &mut Verdict) {
+        let lines = worlds.iter().flat_map(|world| &world.lines);
+        let partial = lines.filter(|line| line.finished.is_none() || line.excused);
+        let partial: Vec<&[u8]> = partial.map(|line| &line.bytes[..line.written]).collect();
+        let all: Vec<&[u8]> = worlds.iter().flat_map(|world| &world.lines).map(|line| &line.bytes[..]).collect();
+        let clean = |bytes: &[u8]| -> Vec<u8> {
+            let nuls = if self.nul_may_lead { bytes.iter().take_while(|byte| **byte == 0).count() } else { 0 };
+            bytes[nuls..].to_vec()
+        };
+        let mut shown: Vec<Vec<u8>> = Vec::new();
+        for life in &self.lives {
+            for seen in &life.seen {
+                let Seen::Other(bytes) = seen else { continue };
+                if partial.iter().any(|part| part.starts_with(bytes)) || banner().starts_with(bytes) {
+                    shown.push(bytes.clone());
+                } else {
+                    verdict.problems.push(format!("not a line: {}", excerpt(bytes)));
+                }
+            }
+            let rest = clean(&life.rest);
+            let candidates = if life.killed { &all } else { &partial };
+            let is_part = candidates.iter().any(|part| part.starts_with(&rest)) || banner().starts_with(&rest);
+            if !is_part {
+                verdict.problems.push(format!("ends with what is no part of a line: {}", excerpt(&rest)));
+            }
+            shown.push(rest);
+        }
+        let unfinished = worlds.iter().flat_map(|world| &world.lines);
+        for line in unfinished.filter(|line| line.finished.is_none() && !line.excused && line.written > 0) {
+            let part = &line.bytes[..line.written];
+            let times = shown.iter().filter(|piece| piece.as_slice() == part).count();
+            // With one letter written, parts of several lines look alike.
+            if line.written > 9 && (times > 1 || (times == 0 && !state)) {
+                verdict.problems.push(format!("unfinished line shown {times} times: {}", excerpt(part)));
+            }
+        }
+    }
+}
+
+fn recognise(piece: &[u8], worlds: &[World]) -> Seen {
+    let line = || {
+        let file = usize::from(piece.first()?.checked_sub(b'a')?);
+        let id: usize = std::str::from_utf8(piece.get(1..9)?).ok()?.parse().ok()?;
+        (worlds.get(file)?.lines.get(id)?.bytes == piece).then_some(Seen::Line { file, id })
+    };
+    let is_banner =
+        || piece.starts_with(b"#banner ") && banner().split(|byte| *byte == b'\n').any(|line| line == piece);
+    match line() {
+        Some(line) => line,
+        None if is_banner() => Seen::Banner(piece.to_vec()),
+        None => Seen::Other(piece.to_vec()),
+    }
+}
+
+/// The first line that comes too late: after a later line of its own file, or after a line of a newer file although
+/// it was there before that file had a byte.
+fn misorder(file: usize, sequence: &[usize], world: &World, worlds: &[World]) -> Option<String> {
+    let mut latest: BTreeMap<usize, usize> = BTreeMap::new();
+    for id in sequence {
+        let line = &world.lines[*id];
+        if let Some(later) = latest.get(&line.generation).filter(|later| *later >= id) {
+            return Some(format!("{} after {}", name(file, *id, worlds), name(file, *later, worlds)));
+        }
+        for (newer, shown) in latest.range(line.generation + 1..) {
+            if line.finished < world.generations[*newer].first {
+                return Some(format!("{} after the newer {}", name(file, *id, worlds), name(file, *shown, worlds)));
+            }
+        }
+        latest.insert(line.generation, *id);
+    }
+    None
+}
+
+fn name(file: usize, id: usize, worlds: &[World]) -> String {
+    let line = &worlds[file].lines[id];
+    format!("{} (file {}, {} bytes)", excerpt(&line.bytes[..9]), line.generation, line.bytes.len() + 1)
+}
+
+fn describe(lines: &[(usize, usize)], worlds: &[World]) -> String {
+    let names: Vec<String> = lines.iter().take(4).map(|(file, id)| name(*file, *id, worlds)).collect();
+    let last = lines.last().map(|(file, id)| name(*file, *id, worlds)).unwrap_or_default();
+    format!("{} ... {last}", names.join(", "))
+}
+
+fn excerpt(bytes: &[u8]) -> String {
+    let shown = &bytes[..bytes.len().min(60)];
+    format!("\"{}\" ({} bytes)", shown.escape_ascii(), bytes.len())
+}

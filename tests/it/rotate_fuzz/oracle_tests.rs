@@ -1,0 +1,114 @@
+//! The oracle accepts what a perfect tailer writes and nothing else.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::oracle::Observer;
+use super::plan::{Kind, Plan, Rotation, Setup};
+use super::world::World;
+
+fn setup() -> Setup {
+    let plan = (0..).map(Plan::new).find(|plan| {
+        let setup = &plan.setup;
+        setup.append && !setup.banner && !setup.symlink && !setup.exists && setup.history == 0 && setup.files == 1
+    });
+    plan.unwrap().setup
+}
+
+fn rotation(kind: Kind) -> Rotation {
+    Rotation { kind, late: 3, half: false, compress: false, delay_ms: 0 }
+}
+
+/// Five lines, a rotation with three late ones, five lines, and the part of a line.
+fn world(folder: &tempfile::TempDir, kind: Kind) -> World {
+    let mut world = World::new(folder.path(), 0, 1, &setup());
+    world.write(5, Duration::ZERO);
+    world.rotate(rotation(kind), &BTreeSet::new());
+    world.write(5, Duration::ZERO);
+    world.half();
+    world
+}
+
+/// What is wrong with these lines, written by one process that leaves no unfinished line behind.
+fn problems(world: World, lines: &[Vec<u8>]) -> Vec<String> {
+    let worlds = [world];
+    let mut observer = Observer::new(true);
+    observer.begin_life();
+    let mut output: Vec<u8> = lines.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
+    let part = worlds[0].lines.last().unwrap();
+    output.extend_from_slice(&part.bytes[..part.written]);
+    observer.feed(&output, &worlds);
+    observer.verdict(&worlds, false).problems
+}
+
+fn finished(world: &World) -> Vec<Vec<u8>> {
+    world.lines.iter().filter(|line| line.finished.is_some()).map(|line| line.bytes.clone()).collect()
+}
+
+#[track_caller]
+fn check(kind: Kind, change: impl FnOnce(&mut Vec<Vec<u8>>), expected: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(&folder, kind);
+    let mut lines = finished(&world);
+    assert_eq!(lines.len(), 13);
+    change(&mut lines);
+    let problems = problems(world, &lines).join("\n");
+    assert!(if expected.is_empty() { problems.is_empty() } else { problems.contains(expected) }, "{problems}");
+}
+
+#[test]
+fn the_oracle_accepts_every_line_once_in_order() {
+    for kind in [Kind::Create, Kind::NoCreate, Kind::CopyTruncate, Kind::RenameCopy, Kind::Delete] {
+        check(kind, |_| (), "");
+    }
+}
+
+#[test]
+fn the_oracle_sees_a_missing_a_doubled_and_a_torn_line() {
+    check(Kind::Create, |lines| drop(lines.remove(6)), "1 lines missing");
+    check(Kind::Create, |lines| lines.insert(6, lines[5].clone()), "twice by one process");
+    check(Kind::Create, |lines| lines[2].truncate(9), "not a line");
+    check(Kind::Create, |lines| lines[2].extend_from_slice(b"a00000003 "), "not a line");
+}
+
+#[test]
+fn the_oracle_sees_lines_out_of_order() {
+    check(Kind::Create, |lines| lines.swap(0, 1), "after");
+    // Line 7 is the last of the old file, line 8 the first of the new one.
+    check(Kind::Create, |lines| lines.swap(7, 8), "after the newer");
+}
+
+#[test]
+fn only_what_stood_in_no_file_may_be_missing() {
+    // Lines 5 to 7 came between copy and truncation; or to a file without a name that nobody had open.
+    check(Kind::CopyTruncate, |lines| drop(lines.drain(5..8)), "");
+    check(Kind::CopyTruncate, |lines| drop(lines.drain(4..8)), "1 lines missing");
+    check(Kind::Delete, |lines| drop(lines.drain(0..8)), "");
+    check(Kind::Delete, |lines| drop(lines.drain(0..9)), "1 lines missing");
+    check(Kind::Create, |lines| drop(lines.drain(5..8)), "3 lines missing");
+}
+
+#[test]
+fn only_a_kill_excuses_repeats_and_a_torn_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = world(&folder, Kind::Create);
+    world.write(1, Duration::ZERO);
+    let lines = finished(&world);
+    let worlds = [world];
+    let verdict = |killed: bool| {
+        let mut observer = Observer::new(true);
+        let output = |lines: &[Vec<u8>]| -> Vec<u8> { lines.iter().flat_map(|l| [l, &b"\n"[..]].concat()).collect() };
+        observer.begin_life();
+        observer.feed(&[output(&lines[..8]), lines[8][..5].to_vec()].concat(), &worlds);
+        observer.end_life(killed);
+        observer.begin_life();
+        observer.feed(&output(&lines[6..]), &worlds);
+        observer.verdict(&worlds, true)
+    };
+    let killed = verdict(true);
+    assert_eq!(killed.problems, [""; 0]);
+    assert_eq!(killed.repeated, [lines[6].len() + lines[7].len() + 2]);
+    let problems = verdict(false).problems.join("\n");
+    assert!(problems.contains("again after a clean exit"), "{problems}");
+    assert!(problems.contains("ends with what is no part of a line"), "{problems}");
+}
