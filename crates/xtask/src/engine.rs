@@ -256,12 +256,15 @@ fn kubectl(kubeconfig: &std::ffi::OsStr) -> Command {
     command
 }
 
-fn installed(program: &str) -> bool {
+/// Whether a program of this name is in the path; `/usr/sbin` is looked at as well, where users' paths may not lead.
+pub(crate) fn installed(program: &str) -> bool {
     let path = variable("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders.into_iter().any(|folder| folder.join(program).is_file())
 }
 
-fn is_root() -> bool {
+/// Whether this process may do what only root may.
+pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }

@@ -13,6 +13,7 @@ pub mod engines;
 pub mod image;
 pub mod load;
 pub mod sizes;
+pub mod test;
 pub mod workspace;
 
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{engines, image, load, sizes};
+use xtask::{engines, image, load, sizes, test};
 
 /// The repository's own commands
 #[derive(Parser)]
@@ -17,6 +17,8 @@ enum Command {
     Load(load::Args),
     /// Print the bytes of every binary and archive beside its budget
     Sizes(sizes::Args),
+    /// Run everything that must hold, set-up included
+    Test(test::Args),
 }
 
 fn main() -> ExitCode {
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         Command::Image(args) => image::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Sizes(args) => sizes::run(&args),
+        Command::Test(args) => return test::run(&args),
     };
     xtask::exit_code(outcome)
 }

@@ -35,6 +35,19 @@ pub fn revision() -> String {
     if changes.is_empty() { commit } else { format!("{commit}-dirty") }
 }
 
+/// The names of the crates under `crates/`, in order.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn crates() -> anyhow::Result<Vec<String>> {
+    let folder = root().join("crates");
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let crates = entries.flatten().filter(|entry| entry.path().join("Cargo.toml").is_file());
+    let mut names: Vec<String> = crates.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    Ok(names)
+}
+
 /// A variable of the environment that is not empty.
 #[expect(
     clippy::disallowed_methods,
