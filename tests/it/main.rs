@@ -1,5 +1,8 @@
 //! Tests that cross crates: do crates, images, examples and documents agree, and do pods work.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
+#![allow(clippy::print_stderr, reason = "a test that skips says so")]
 
+mod engines;
+mod images;
 mod rotate_fuzz;
 mod workspace;

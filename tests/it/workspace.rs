@@ -11,8 +11,8 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Every member of the workspace with its kit and tool dependencies outside `dev-dependencies`.
-fn arrows() -> BTreeMap<String, Vec<String>> {
+/// The packages of the workspace, as `cargo metadata` describes them.
+fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
         .current_dir(root())
@@ -20,8 +20,22 @@ fn arrows() -> BTreeMap<String, Vec<String>> {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    let name = |package: &Value| package["name"].as_str().unwrap().to_owned();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+fn name(package: &Value) -> String {
+    package["name"].as_str().unwrap().to_owned()
+}
+
+/// Every member of the workspace with its description.
+pub(crate) fn descriptions() -> BTreeMap<String, String> {
+    let description = |package: &Value| package["description"].as_str().unwrap_or_default().to_owned();
+    packages().iter().map(|package| (name(package), description(package))).collect()
+}
+
+/// Every member of the workspace with its kit and tool dependencies outside `dev-dependencies`.
+fn arrows() -> BTreeMap<String, Vec<String>> {
+    let packages = packages();
     let members: Vec<String> = packages.iter().map(name).collect();
     let ours = |package: &Value| {
         let all = package["dependencies"].as_array().unwrap().iter();

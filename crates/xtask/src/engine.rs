@@ -239,6 +239,11 @@ impl Drop for Cluster {
     }
 }
 
+/// Whether this machine has all that engines need (root and the shared cluster), so that no test of theirs may skip.
+pub fn all_must_run() -> bool {
+    is_root() && shared().join("k8s/up").exists()
+}
+
 fn ran_before() -> bool {
     let folder = variable("K8S_RUN").map_or_else(|| "/tmp/k8s-run".into(), PathBuf::from);
     let config = folder.join("admin.conf");

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::engine::{Cluster, Docker};
+use crate::engine::{Cluster, Docker, all_must_run};
 use crate::{image, load, workspace};
 
 /// What to run.
@@ -66,7 +66,8 @@ impl Engines {
         let docker = self.docker.iter().flat_map(Docker::environment);
         let cluster = self.cluster.iter().flat_map(Cluster::environment);
         let names = [("docker", self.docker.is_some()), ("cluster", self.cluster.is_some())];
-        let required: Vec<&str> = names.into_iter().filter(|(_, runs)| *runs).map(|(name, _)| name).collect();
+        let required: Vec<&str> =
+            names.into_iter().filter(|(_, runs)| *runs || all_must_run()).map(|(name, _)| name).collect();
         let always =
             [("PODKIT_REQUIRE", required.join(" ").into()), ("PODKIT_IMAGE_DIR", image::folder().into_os_string())];
         docker.chain(cluster).chain(always).collect()

@@ -59,8 +59,8 @@ const STAGES: &[Stage] = &[
     Stage { name: "rooms", run: |_| rooms_alone() },
     Stage { name: "binaries", run: |_| binaries() },
     Stage { name: "tests", run: tests },
-    Stage { name: "spec-pods", run: spec_and_pods },
     Stage { name: "images", run: images },
+    Stage { name: "spec-pods", run: spec_and_pods },
     Stage { name: "engines", run: engines },
 ];
 
@@ -173,7 +173,12 @@ fn tests(args: &Args) -> anyhow::Result<Outcome> {
 fn spec_and_pods(args: &Args) -> anyhow::Result<Outcome> {
     let mut arguments = vec!["--package", "podkit-tests", "--", "--show-output"];
     arguments.extend(ENGINE_TESTS.iter().flat_map(|module| ["--skip", module]));
-    report::count(&mut cargo_test(args, &arguments)?)
+    let mut test = cargo_test(args, &arguments)?;
+    test.env("PODKIT_IMAGE_DIR", image::folder());
+    if crate::engine::all_must_run() {
+        test.env("PODKIT_REQUIRE", "buildah podman qemu-aarch64-static");
+    }
+    report::count(&mut test)
 }
 
 fn images(args: &Args) -> anyhow::Result<Outcome> {
