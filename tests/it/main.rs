@@ -5,4 +5,5 @@
 mod engines;
 mod images;
 mod rotate_fuzz;
+mod scenarios;
 mod workspace;
