@@ -31,7 +31,8 @@ pub(crate) fn program(name: &str) -> Option<()> {
     present(name, found.is_ok_and(|status| status.success()))
 }
 
-fn present(name: &str, found: bool) -> Option<()> {
+/// The same for what is found in another way.
+pub(crate) fn present(name: &str, found: bool) -> Option<()> {
     if !found {
         let required = variable("PODKIT_REQUIRE").unwrap_or_default();
         let required = required.to_string_lossy();

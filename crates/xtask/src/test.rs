@@ -176,7 +176,7 @@ fn spec_and_pods(args: &Args) -> anyhow::Result<Outcome> {
     let mut test = cargo_test(args, &arguments)?;
     test.env("PODKIT_IMAGE_DIR", image::folder());
     if crate::engine::all_must_run() {
-        test.env("PODKIT_REQUIRE", "buildah podman qemu-aarch64-static");
+        test.env("PODKIT_REQUIRE", "buildah busybox logrotate nginx podman qemu-aarch64-static");
     }
     report::count(&mut test)
 }

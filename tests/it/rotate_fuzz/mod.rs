@@ -6,9 +6,10 @@
 //! fuzz is too weak and fails.
 //!
 //! ```text
-//! PODKIT_FUZZ_SEED=17 cargo xtask test rotate_fuzz     # one plan, printed
-//! PODKIT_FUZZ_BASE=1000 ...                            # other plans: 1000, 1001, ...
-//! PODKIT_FULL=1 ...                                    # until 1000 kills are done
+//! export PODKIT_BIN_DIR=target/images/bin/amd64      # or any folder that holds log-tailer
+//! PODKIT_FUZZ_SEED=17 cargo test -p podkit-tests t54_rotate_fuzz     # one plan, printed
+//! PODKIT_FUZZ_BASE=1000 ...                                          # other plans: 1000, 1001, ...
+//! PODKIT_FULL=1 ...                                                  # until 1000 kills are done
 //! ```
 #![allow(clippy::print_stdout, reason = "a failing seed is printed with its plan")]
 
@@ -21,6 +22,7 @@ mod world;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::engines::present;
 use plan::Plan;
 use run::{Subject, run};
 
@@ -124,10 +126,8 @@ fn rotate_fuzz_finds_loss_in_gnu_tail() {
 
 #[test]
 fn rotate_fuzz_finds_loss_in_busybox() {
-    if std::process::Command::new("busybox").arg("true").output().is_err() {
-        println!("skipped: rotate_fuzz_finds_loss_in_busybox: busybox is not installed");
-        return;
-    }
+    let found = std::process::Command::new("busybox").arg("true").output().is_ok();
+    let Some(()) = present("busybox", found) else { return };
     assert!(lines_missing_from(Subject::Busybox) > 0, "busybox lost nothing: the fuzz is too weak");
 }
 
