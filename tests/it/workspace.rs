@@ -70,7 +70,9 @@ fn rooms_see_only_the_rooms_they_may() {
 fn tools_depend_on_rooms_only() {
     for (tool, seen) in arrows().iter().filter(|(name, _)| !is_room(name)) {
         for other in seen {
-            assert!(is_room(other) && other != "kit-test", "{tool} must not depend on {other}");
+            // xtask is never shipped either: it measures with what the tests use.
+            let allowed = is_room(other) && (other != "kit-test" || tool == "xtask");
+            assert!(allowed, "{tool} must not depend on {other}");
         }
     }
 }

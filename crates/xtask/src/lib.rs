@@ -8,6 +8,7 @@
     reason = "a developer's command talks to the terminal; kit-run is for what ships"
 )]
 
+pub mod bench;
 pub mod engine;
 pub mod engines;
 pub mod image;

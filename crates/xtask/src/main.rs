@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{engines, image, load, sizes, test};
+use xtask::{bench, engines, image, load, sizes, test};
 
 /// The repository's own commands
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
+    /// Measure our tools beside the ones they replace
+    Bench(bench::Args),
     /// Run a command with Docker and Kubernetes that know our images
     Engines(engines::Args),
     /// Build images as archives that docker, podman and containerd load
@@ -23,6 +25,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
+        Command::Bench(args) => bench::run(&args),
         Command::Engines(args) => engines::run(&args),
         Command::Image(args) => image::run(&args),
         Command::Load(args) => load::run(&args),

@@ -1,0 +1,38 @@
+//! `cargo xtask bench NAME`: our tools beside the ones they replace, in one interleaved run.
+//!
+//! Raw results go to `tests/bench/NAME.json`, the table made from them into the tool's README between two markers. A test
+//! holds both together, so a table cannot be newer or kinder than its numbers.
+
+pub mod machine;
+pub mod readme;
+pub mod results;
+pub mod tail;
+
+use std::path::PathBuf;
+
+/// Which measurement.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum What {
+    /// log-tailer beside GNU tail, busybox and (where `uu_tail` is in PATH) uutils
+    Tail(tail::Args),
+    /// Copies a file to stdout by splice, or by read and write, as the limit to compare with
+    #[command(hide = true)]
+    Bare { way: tail::speed::Way, file: PathBuf },
+}
+
+/// Measures what `args` name.
+///
+/// # Errors
+/// When a build or a measurement fails, or a tool's output is wrong where it has to be right. Files are then unchanged.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.what {
+        What::Tail(args) => tail::run(args),
+        What::Bare { way, file } => tail::speed::bare(*way, file),
+    }
+}
