@@ -1,8 +1,10 @@
 //! Files below a folder, by the path of a request.
 
-use std::fs::{self, File};
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use kit_fs::Root;
 
 /// What a path of a request leads to.
 #[derive(Debug)]
@@ -21,40 +23,34 @@ pub(crate) enum Page {
 /// that is swapped at any time; each request looks anew.
 pub(crate) fn find(root: &Path, path: &str) -> Page {
     let Some(relative) = relative(path) else { return Page::Missing };
-    // After canonicalize no symlink is left, so the comparison of prefixes holds.
-    let Ok(root) = root.canonicalize() else { return Page::Missing };
-    let Ok(mut found) = root.join(relative).canonicalize() else { return Page::Missing };
-    if !found.starts_with(&root) {
-        return Page::Missing;
-    }
-    if found.is_dir() {
-        if !path.ends_with('/') {
+    let Ok(root) = Root::open(root) else { return Page::Missing };
+    let found = match opened(&root, &relative) {
+        Some((_, metadata)) if metadata.is_dir() && !path.ends_with('/') => {
             // One leading slash: with two, a browser would take the first name for a host.
             return Page::Moved(format!("/{}/", path.trim_start_matches('/')));
         }
-        match found.join("index.html").canonicalize() {
-            Ok(index) if index.starts_with(&root) => found = index,
-            _ => return Page::Missing,
+        Some((_, metadata)) if metadata.is_dir() => {
+            let index = relative.join("index.html");
+            opened(&root, &index).map(|(file, metadata)| (index, file, metadata))
         }
-    } else if path.ends_with('/') {
-        return Page::Missing;
+        Some((file, metadata)) if !path.ends_with('/') => Some((relative, file, metadata)),
+        _ => None,
+    };
+    match found {
+        Some((path, file, metadata)) if metadata.is_file() => Page::File {
+            file,
+            length: metadata.len(),
+            modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            content_type: content_type(&path),
+        },
+        _ => Page::Missing,
     }
-    open(&found).unwrap_or(Page::Missing)
 }
 
-fn open(path: &Path) -> Option<Page> {
-    // Asked before it is opened: opening a pipe would wait for its writer.
-    if !fs::metadata(path).ok()?.is_file() {
-        return None;
-    }
-    let file = File::open(path).ok()?;
+fn opened(root: &Root, path: &Path) -> Option<(File, Metadata)> {
+    let file = root.file(path).ok()?;
     let metadata = file.metadata().ok()?;
-    Some(Page::File {
-        file,
-        length: metadata.len(),
-        modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-        content_type: content_type(path),
-    })
+    Some((file, metadata))
 }
 
 /// The path with its percent signs decoded and no leading slash, or nothing when it names no place below a root.
@@ -62,7 +58,7 @@ fn relative(path: &str) -> Option<PathBuf> {
     let decoded = String::from_utf8(percent_decoded(path)?).ok()?;
     let relative = decoded.trim_start_matches('/');
     let leaves = relative.split('/').any(|part| part == "..") || relative.contains('\0');
-    (!leaves).then(|| PathBuf::from(relative))
+    (!leaves).then(|| Path::new(".").join(relative))
 }
 
 fn percent_decoded(path: &str) -> Option<Vec<u8>> {
@@ -110,6 +106,7 @@ fn content_type(path: &Path) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -164,6 +161,15 @@ mod tests {
         assert_eq!(served(dir.path(), "/").as_deref(), Some("hello"));
         assert_eq!(served(dir.path(), "/index%2Ehtml").as_deref(), Some("hello"));
         assert_eq!(served(dir.path(), "/index.html/"), None);
+    }
+
+    #[test]
+    fn a_pipe_is_not_served_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        assert!(matches!(find(dir.path(), "/pipe"), Page::Missing));
     }
 
     #[test]
