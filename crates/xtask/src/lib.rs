@@ -13,6 +13,7 @@ pub mod engine;
 pub mod engines;
 pub mod image;
 pub mod load;
+pub mod new;
 pub mod sizes;
 pub mod test;
 pub mod workspace;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{bench, engines, image, load, sizes, test};
+use xtask::{bench, engines, image, load, new, sizes, test};
 
 /// The repository's own commands
 #[derive(Parser)]
@@ -17,6 +17,8 @@ enum Command {
     Image(image::Args),
     /// Put images into the cluster that KUBECONFIG names
     Load(load::Args),
+    /// Write everything that a new tool has, in the shape that all of them have
+    New(new::Args),
     /// Print the bytes of every binary and archive beside its budget
     Sizes(sizes::Args),
     /// Run everything that must hold, set-up included
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Command::Engines(args) => engines::run(&args),
         Command::Image(args) => image::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::New(args) => new::run(&args),
         Command::Sizes(args) => sizes::run(&args),
         Command::Test(args) => return test::run(&args),
     };
