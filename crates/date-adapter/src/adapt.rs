@@ -1,0 +1,467 @@
+//! Lines in, lines out: finds each line's stamp and rewrites it.
+//!
+//! Text is rewritten where it stands as long as stamps keep their length; the first stamp that does not opens an output
+//! buffer, into which the untouched bytes between stamps are copied. Nothing but stamps is ever composed anew.
+//!
+//! ```text
+//! buffer  [........|stamp|................\n|stamp|....\n] partial line
+//!                                                         ^ kept for the next round, see stream.rs
+//! ```
+
+use memchr::memchr;
+
+use crate::format::read::{self, Stamp};
+use crate::format::write::{self, Places, Precision};
+use crate::format::{Format, Item};
+use crate::locale::Locale;
+use crate::memo::{Memo, WINDOW};
+use crate::moment::{Impossible, Rules};
+use crate::place::{Finder, Place, Region};
+use crate::years::{YearRule, Years};
+use crate::zone::Dst;
+
+/// Bytes that must lie behind the text in every buffer given to [`Adapter::lines`]: the memo compares whole words.
+pub(crate) const PADDING: usize = WINDOW;
+
+/// What happens to a line without a stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnmatched {
+    /// It goes out as it is.
+    Pass,
+    /// It is left out.
+    Drop,
+    /// The stamp of the line before is put in front of it.
+    Inherit,
+    /// The current time is put in front of it.
+    Stamp,
+    /// The run ends.
+    Fail,
+}
+
+/// What happens to a line whose stamp names no moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnInvalid {
+    /// It goes out as it is.
+    Pass,
+    /// It goes out with `[invalid-timestamp] ` in front.
+    Tag,
+    /// It is left out.
+    Drop,
+    /// The run ends.
+    Fail,
+}
+
+/// What `--on-invalid tag` puts in front.
+pub(crate) const TAG: &[u8] = b"[invalid-timestamp] ";
+
+/// What happened to the lines so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Lines whose stamp was rewritten.
+    pub rewritten: u64,
+    /// Lines without a stamp.
+    pub unmatched: u64,
+    /// Lines whose stamp names no moment.
+    pub invalid: u64,
+    /// Lines whose day and month could be swapped.
+    pub ambiguous: u64,
+    /// Lines that a policy left out; each is also one of the above.
+    pub dropped: u64,
+    /// Stamps that the clocks skipped.
+    pub gaps: u64,
+    /// Stamps that occurred twice.
+    pub folds: u64,
+    /// Stamps whose year was inferred.
+    pub years_inferred: u64,
+    /// Stamps read, by the index of their format.
+    pub hits: Vec<u64>,
+}
+
+impl Counts {
+    /// Lines that were not rewritten.
+    #[must_use]
+    pub fn left_alone(&self) -> u64 {
+        self.unmatched + self.invalid + self.ambiguous
+    }
+
+    /// Lines seen.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.rewritten + self.left_alone()
+    }
+}
+
+/// One line worth a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Its number in its file, from 1.
+    pub line: u64,
+    /// The stamp as written.
+    pub stamp: String,
+    /// Why it was left alone.
+    pub reason: &'static str,
+}
+
+/// Everything that decides how lines are rewritten.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) inputs: Vec<Format>,
+    pub(crate) output: Format,
+    /// The output's items for a stamp inside a JSON string.
+    pub(crate) quoted: Vec<Item>,
+    pub(crate) place: Place,
+    pub(crate) precision: Precision,
+    pub(crate) rules: Rules,
+    pub(crate) years: Years,
+    pub(crate) locales: Vec<&'static Locale>,
+    pub(crate) output_locale: &'static Locale,
+    pub(crate) on_unmatched: OnUnmatched,
+    pub(crate) on_invalid: OnInvalid,
+}
+
+impl Plan {
+    pub(crate) fn years_rule(&self) -> YearRule {
+        self.years.rule
+    }
+}
+
+/// Rewrites lines by a plan and remembers what helps with the next line.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    pub(crate) plan: Plan,
+    finders: Vec<Finder>,
+    memo: Memo,
+    /// The last stamp written, and what its parts are.
+    pub(crate) rendered: Vec<u8>,
+    places: Places,
+    open_second: bool,
+    /// The last stamp written, kept for `--on-unmatched inherit`.
+    pub(crate) last: Vec<u8>,
+    /// The output is a number, which may stand in a JSON number's place as it is.
+    pub(crate) numeric: bool,
+    pub(crate) counts: Counts,
+    /// Lines of other files before this one.
+    pub(crate) lines_before: u64,
+    /// The first impossible or ambiguous stamp since it was last taken.
+    pub(crate) impossible: Option<Report>,
+    pub(crate) ambiguous: Option<Report>,
+    /// Set by a policy `fail`: the run must end.
+    pub(crate) failed: Option<Report>,
+}
+
+/// What became of one stamp.
+pub(crate) enum Outcome {
+    Rewritten,
+    Ambiguous,
+    Invalid(Impossible),
+}
+
+/// Where the output of a buffer stands. Nothing in `bytes` and nothing copied: the buffer itself is the output.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    pub(crate) bytes: Vec<u8>,
+    /// Bytes of the buffer that are already in `bytes`, or left out.
+    pub(crate) copied: usize,
+    /// The rest of the buffer does not go out.
+    pub(crate) ended: bool,
+}
+
+impl Output {
+    pub(crate) fn upto(&mut self, buffer: &[u8], to: usize) {
+        self.bytes.extend_from_slice(&buffer[self.copied..to]);
+        self.copied = to;
+    }
+
+    /// Whether the buffer must not be written as it is.
+    pub(crate) fn diverted(&self) -> bool {
+        self.copied != 0 || !self.bytes.is_empty() || self.ended
+    }
+
+    pub(crate) fn replace(&mut self, buffer: &mut [u8], at: usize, end: usize, new: &[u8]) {
+        if new.len() == end - at {
+            buffer[at..end].copy_from_slice(new);
+        } else {
+            self.upto(buffer, at);
+            self.bytes.extend_from_slice(new);
+            self.copied = end;
+        }
+    }
+}
+
+/// One line of a buffer.
+#[derive(Clone, Copy)]
+pub(crate) struct Line {
+    pub(crate) from: usize,
+    /// Behind the last byte before the newline.
+    pub(crate) to: usize,
+    /// Behind the newline.
+    pub(crate) next: usize,
+    /// The text ends here only because the buffer does.
+    pub(crate) unfinished: bool,
+}
+
+impl Adapter {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let finders = plan.inputs.iter().map(|format| Finder::new(format, &plan.locales)).collect();
+        let numeric = plan.output.items.iter().all(|item| matches!(item, Item::Epoch { .. }));
+        let counts = Counts { hits: vec![0; plan.inputs.len()], ..Counts::default() };
+        Adapter {
+            finders,
+            memo: Memo::default(),
+            rendered: Vec::with_capacity(64),
+            places: Places::default(),
+            open_second: false,
+            last: Vec::new(),
+            numeric,
+            counts,
+            lines_before: 0,
+            impossible: None,
+            ambiguous: None,
+            failed: None,
+            plan,
+        }
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The names of the input formats, as they index [`Counts::hits`].
+    pub fn formats(&self) -> impl Iterator<Item = &str> {
+        self.plan.inputs.iter().map(|format| format.name.as_str())
+    }
+
+    /// The next line begins another file, last modified then (seconds since 1970); line numbers start again.
+    pub fn begin_file(&mut self, modified: Option<i64>) {
+        self.plan.years = self.plan.years.another(modified);
+        self.lines_before = self.counts.lines();
+        self.memo.clear();
+        self.last.clear();
+    }
+
+    /// Rewrites the lines of `buffer[..end]`; the last may lack its newline. [`PADDING`] bytes of any content follow `end`.
+    pub(crate) fn lines(&mut self, buffer: &mut [u8], end: usize, output: &mut Output) {
+        let mut from = 0;
+        let quick = matches!(self.plan.place, Place::Start | Place::First);
+        while from < end && self.failed.is_none() {
+            if quick && self.quick(buffer, from, end, output) {
+                let behind = from + self.memo.length;
+                from = memchr(b'\n', &buffer[behind..end]).map_or(end, |found| behind + found + 1);
+                continue;
+            }
+            let newline = memchr(b'\n', &buffer[from..end]).map(|found| from + found);
+            let to = newline.unwrap_or(end);
+            let next = newline.map_or(end, |at| at + 1);
+            self.line(buffer, Line { from, to, next, unfinished: false }, output);
+            from = next;
+        }
+    }
+
+    /// Rewrites the first part of a line that is longer than the buffer: a stamp that may go on behind it is left.
+    /// Returns whether the rest of the line goes out.
+    pub(crate) fn head(&mut self, buffer: &mut [u8], end: usize, output: &mut Output) -> bool {
+        let dropped = self.counts.dropped;
+        self.line(buffer, Line { from: 0, to: end, next: end, unfinished: true }, output);
+        self.counts.dropped == dropped
+    }
+
+    /// Rewrites a stamp at the beginning of a line if it is the remembered one but for its open digits.
+    #[inline(always)]
+    fn quick(&mut self, buffer: &mut [u8], from: usize, end: usize, output: &mut Output) -> bool {
+        let Some(window) =
+            buffer.get_mut(from..from + WINDOW).and_then(|bytes| <&mut [u8; WINDOW]>::try_from(bytes).ok())
+        else {
+            return false;
+        };
+        // The byte behind the stamp is compared too, and must be of this buffer.
+        if !self.memo.fits(window) || from + self.memo.length >= end {
+            return false;
+        }
+        if self.memo.format != 0 && self.another_fits(buffer, from, end) {
+            return false;
+        }
+        self.reuse(buffer, from, output);
+        self.counts.rewritten += 1;
+        true
+    }
+
+    /// Whether a format that is tried before the remembered one reads a stamp here.
+    #[cold]
+    fn another_fits(&self, buffer: &[u8], from: usize, end: usize) -> bool {
+        let to = memchr(b'\n', &buffer[from..end]).map_or(end, |found| from + found);
+        let earlier = &self.plan.inputs[..self.memo.format];
+        earlier.iter().any(|format| read::stamp(&format.items, &self.plan.locales, &buffer[from..to], 0).is_some())
+    }
+
+    /// Applies the memo at `at`, where it fits.
+    #[inline(always)]
+    fn reuse(&mut self, buffer: &mut [u8], at: usize, output: &mut Output) {
+        let Some(window) = buffer.get_mut(at..at + WINDOW).and_then(|bytes| <&mut [u8; WINDOW]>::try_from(bytes).ok())
+        else {
+            return;
+        };
+        let memo = &self.memo;
+        self.counts.hits[memo.format] += 1;
+        if self.plan.on_unmatched == OnUnmatched::Inherit {
+            self.last.clear();
+            memo.append(window, &mut self.last);
+        }
+        if memo.in_place() {
+            memo.rewrite(window);
+        } else {
+            let window = *window;
+            output.upto(buffer, at);
+            memo.append(&window, &mut output.bytes);
+            output.copied = at + memo.length;
+        }
+        if memo.dst.is_some() || memo.year_inferred {
+            self.count_findings(self.memo.dst, self.memo.year_inferred);
+        }
+    }
+
+    fn count_findings(&mut self, dst: Option<Dst>, year_inferred: bool) {
+        self.counts.gaps += u64::from(dst == Some(Dst::Gap));
+        self.counts.folds += u64::from(dst == Some(Dst::Fold));
+        self.counts.years_inferred += u64::from(year_inferred);
+    }
+
+    fn line(&mut self, buffer: &mut [u8], line: Line, output: &mut Output) {
+        let Some((region, value)) = self.plan.place.region(&buffer[line.from..line.to]) else {
+            return self.unmatched(buffer, line, output);
+        };
+        if let Some(value) = value {
+            return self.json(buffer, line, value, output);
+        }
+        let (mut rewritten, mut worst) = (false, None);
+        let mut rest = region;
+        while let Some((at, end, outcome)) = self.stamp(buffer, line, rest, output) {
+            match outcome {
+                Outcome::Rewritten => rewritten = true,
+                other => worst = worst.or(Some((at, end, other))),
+            }
+            if !matches!(self.plan.place, Place::All) {
+                break;
+            }
+            rest.from = end.max(at + 1);
+        }
+        match (rewritten, worst) {
+            (true, _) => self.counts.rewritten += 1,
+            (false, Some((at, end, outcome))) => self.left(buffer, line, (at, end), &outcome, output),
+            (false, None) => self.unmatched(buffer, line, output),
+        }
+    }
+
+    /// Finds the first stamp of the region and rewrites it; returns where it was, relative to the line.
+    fn stamp(
+        &mut self,
+        buffer: &mut [u8],
+        line: Line,
+        region: Region,
+        output: &mut Output,
+    ) -> Option<(usize, usize, Outcome)> {
+        let text = &buffer[line.from..line.from + region.end];
+        let mut best: Option<(usize, usize, Stamp, usize)> = None;
+        for index in 0..self.plan.inputs.len() {
+            let to = best.map_or(region.to, |(at, ..)| at);
+            if let Some((at, stamp, end)) = self.search(index, text, region.from, to) {
+                best = Some((at, index, stamp, end));
+            }
+        }
+        let (at, index, stamp, end) = best?;
+        if line.unfinished && end == text.len() {
+            return None;
+        }
+        let follow = buffer[..line.next].get(line.from + end).copied();
+        let outcome = self.rewrite(buffer, line, (at, end), region.end, follow, (index, stamp), output);
+        Some((at, end, outcome))
+    }
+
+    /// The first stamp of one format that begins in `from..to`.
+    pub(crate) fn search(&self, index: usize, text: &[u8], from: usize, to: usize) -> Option<(usize, Stamp, usize)> {
+        let (format, finder) = (&self.plan.inputs[index], &self.finders[index]);
+        let mut from = from;
+        while let Some(at) = finder.candidate(text, from, to) {
+            if let Some((stamp, end)) = read::stamp(&format.items, &self.plan.locales, text, at) {
+                return Some((at, stamp, end));
+            }
+            from = at + 1;
+        }
+        None
+    }
+
+    /// Works out a stamp and puts the result in its place. A stamp that names no moment is given to the formats after
+    /// its own before it counts as impossible.
+    #[expect(clippy::too_many_arguments, reason = "the stamp, its place and its surroundings")]
+    fn rewrite(
+        &mut self,
+        buffer: &mut [u8],
+        line: Line,
+        (at, end): (usize, usize),
+        limit: usize,
+        follow: Option<u8>,
+        (index, stamp): (usize, Stamp),
+        output: &mut Output,
+    ) -> Outcome {
+        let text = &buffer[line.from..line.from + limit];
+        let (mut index, mut stamp, mut end) = (index, stamp, end);
+        let first = loop {
+            match self.compose(index, &stamp, text, false) {
+                Outcome::Invalid(reason) => match self.next_fit(index, text, at) {
+                    Some(next) => (index, stamp, end) = next,
+                    None => break Outcome::Invalid(reason),
+                },
+                outcome => break outcome,
+            }
+        };
+        if matches!(first, Outcome::Rewritten) {
+            let follow = if end == limit { follow } else { text.get(end).copied() };
+            self.remember(text, (at, end), follow, index, &stamp);
+            let (at, end) = (line.from + at, line.from + end);
+            output.replace(buffer, at, end, &self.rendered);
+            if self.plan.on_unmatched == OnUnmatched::Inherit {
+                self.last.clone_from(&self.rendered);
+            }
+        }
+        first
+    }
+
+    /// Keeps what was just composed for the next line.
+    fn remember(&mut self, text: &[u8], (at, end): (usize, usize), follow: Option<u8>, index: usize, stamp: &Stamp) {
+        self.memo.format = index;
+        self.memo.learn(text, at, end, follow, stamp, &self.rendered, self.places, self.open_second);
+    }
+
+    pub(crate) fn next_fit(&self, index: usize, text: &[u8], at: usize) -> Option<(usize, Stamp, usize)> {
+        (index + 1..self.plan.inputs.len()).find_map(|next| {
+            let (stamp, end) = read::stamp(&self.plan.inputs[next].items, &self.plan.locales, text, at)?;
+            Some((next, stamp, end))
+        })
+    }
+
+    /// Renders a stamp into `self.rendered`.
+    pub(crate) fn compose(&mut self, index: usize, stamp: &Stamp, text: &[u8], quoted: bool) -> Outcome {
+        let plan = &mut self.plan;
+        let format = &plan.inputs[index];
+        let resolved = match plan.rules.resolve(format, stamp, text, &mut plan.years) {
+            Ok(resolved) => resolved,
+            Err(reason) => return Outcome::Invalid(reason),
+        };
+        let swappable = stamp.day <= 12 && stamp.month <= 12 && stamp.day != stamp.month;
+        if format.guesses_day && swappable {
+            return Outcome::Ambiguous;
+        }
+        self.rendered.clear();
+        let items = if quoted { &plan.quoted } else { &plan.output.items };
+        let moment = &resolved.moment;
+        self.memo.clear();
+        self.places = write::moment(items, plan.output_locale, plan.precision, moment, &mut self.rendered);
+        self.open_second = resolved.whole_minute && stamp.second < 60;
+        self.memo.dst = resolved.dst;
+        self.memo.year_inferred = resolved.year_inferred;
+        self.counts.hits[index] += 1;
+        self.count_findings(resolved.dst, resolved.year_inferred);
+        Outcome::Rewritten
+    }
+}

@@ -1,0 +1,147 @@
+//! What is true once the flags were understood together.
+
+use crate::Refusal;
+use crate::adapt::{Adapter, Plan};
+use crate::args::AdaptArgs;
+use crate::format::check::{self, Asked};
+use crate::format::preset::{self, DayOrder};
+use crate::format::write::Precision;
+use crate::format::{Format, Item};
+use crate::json;
+use crate::locale::{self, Locale};
+use crate::moment::{Leap, Rules};
+use crate::place::Place;
+use crate::years::{Years, system_clock};
+use crate::zone::{Zone, ZoneEnvironment};
+
+/// A run that can begin.
+#[derive(Debug)]
+pub struct Config {
+    pub(crate) adapter: Adapter,
+    pub(crate) strict: bool,
+    pub(crate) test_line: Option<String>,
+    pub(crate) explain: bool,
+    pub(crate) admin: kit_admin::AdminArgs,
+}
+
+impl Config {
+    /// Understands the flags together.
+    ///
+    /// # Errors
+    /// Whatever cannot work: unknown names, incomplete formats, a zone that is asked for and cannot be known.
+    pub(crate) fn new(args: AdaptArgs, environment: &ZoneEnvironment) -> Result<Self, Refusal> {
+        let AdaptArgs {
+            input_format,
+            format,
+            from_zone,
+            zone,
+            zone_abbrev,
+            precision,
+            gap,
+            fold,
+            year,
+            day_first,
+            month_first,
+            r#match,
+            on_unmatched,
+            on_invalid,
+            locale,
+            leap,
+            strict,
+            test_line,
+            explain,
+            admin,
+        } = args;
+        let precision = Precision::from(precision);
+        let output = preset::output(&format)?;
+        let inputs = inputs(&input_format, (day_first, month_first))?;
+        let asked =
+            Asked { from_zone: from_zone.is_some(), zone: zone != "keep", precision: precision != Precision::Keep };
+        check::output(&output, &asked)?;
+        for input in &inputs {
+            check::pair(input, &output, &asked)?;
+        }
+        let instant = check::needs_instant(&output, &asked);
+        let mut from = from_zone.map(|name| Zone::parse(&name, environment)).transpose()?;
+        let to = if asked.zone { Some(Zone::parse(&zone, environment)?) } else { None };
+        let shift = from.as_mut().map_or(0, |zone| i64::from(zone.at(system_clock()).0));
+        let leap = leap.map_or(if instant { Leap::Clamp } else { Leap::Keep }, Leap::from);
+        let abbreviations = abbreviations(&zone_abbrev, environment)?;
+        let named_locales = locales(&locale)?;
+        // A preset is a standard, and standards write English.
+        let is_preset = !format.contains('%');
+        let output_locale = named_locales.first().copied().filter(|_| !is_preset).unwrap_or_else(|| locale::english());
+        let mut all_locales = named_locales;
+        all_locales.push(locale::english());
+        let plan = Plan {
+            quoted: quoted(&output.items),
+            place: Place::parse(&r#match)?,
+            rules: Rules { from, to, gap: gap.into(), fold: fold.into(), leap, abbreviations, instant },
+            years: Years::new(year, shift, system_clock),
+            locales: all_locales,
+            on_unmatched: on_unmatched.into(),
+            on_invalid: on_invalid.into(),
+            inputs,
+            output,
+            precision,
+            output_locale,
+        };
+        Ok(Config { adapter: Adapter::new(plan), strict, test_line, explain, admin })
+    }
+}
+
+fn inputs(texts: &[String], (day_first, month_first): (bool, bool)) -> Result<Vec<Format>, Refusal> {
+    let order = match (day_first, month_first) {
+        (true, _) => DayOrder::DayFirst,
+        (_, true) => DayOrder::MonthFirst,
+        _ => DayOrder::Unknown,
+    };
+    if texts.is_empty() {
+        return Err(Refusal::new(
+            "no input format is given",
+            "say what the stamps look like, as in -i '%d/%m/%YT%T', or -i auto",
+        ));
+    }
+    if order != DayOrder::Unknown && !texts.iter().any(|text| text == "auto") {
+        return Err(Refusal::new(
+            "--day-first and --month-first are for -i auto, and the input formats already say the order",
+            "leave the flag out, or use -i auto",
+        ));
+    }
+    let mut all = Vec::new();
+    for text in texts {
+        all.extend(preset::input(text, order)?);
+    }
+    Ok(all)
+}
+
+fn abbreviations(texts: &[String], environment: &ZoneEnvironment) -> Result<Vec<(String, Zone)>, Refusal> {
+    let one = |text: &String| match text.split_once('=') {
+        Some((name, zone)) if !name.is_empty() => Ok((name.to_owned(), Zone::parse(zone, environment)?)),
+        _ => Err(Refusal::new(
+            format!("--zone-abbrev {text:?} does not say what it stands for"),
+            "write NAME=ZONE, as in EST=America/New_York",
+        )),
+    };
+    texts.iter().map(one).collect()
+}
+
+fn locales(tags: &[String]) -> Result<Vec<&'static Locale>, Refusal> {
+    let one = |tag: &String| {
+        let unknown = || Refusal::new(format!("--locale {tag:?} is unknown"), format!("known are {}", locale::tags()));
+        locale::find(tag).ok_or_else(unknown)
+    };
+    tags.iter().map(one).collect()
+}
+
+/// The output's items as they stand inside a JSON string.
+fn quoted(items: &[Item]) -> Vec<Item> {
+    let mut all = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Item::Literal(byte) => all.extend(json::escaped(&[*byte]).into_iter().map(Item::Literal)),
+            other => all.push(other.clone()),
+        }
+    }
+    all
+}

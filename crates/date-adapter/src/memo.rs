@@ -1,0 +1,266 @@
+//! The stamp of the line before, with its seconds and fraction left open.
+//!
+//! Logs repeat themselves: from one line to the next only the second and the fraction of the stamp change, and neither
+//! zone nor order has to be worked out again. A memo holds the last stamp as words of eight bytes. A new stamp fits when its
+//! other bytes, and the byte behind it, are the same and its open bytes are digits in range: a handful of instructions
+//! per word. What was rendered is then used again, with the open digits copied over.
+//!
+//! ```text
+//! stamp     01/12/2022T16:25:21_      rendered  2022/12/01T16:25:21
+//! same      xxxxxxxxxxxxxxxxx  x      put       xxxxxxxxxxxxxxxxx
+//! open                       59       copied                     21
+//! ```
+
+use crate::format::read::Stamp;
+use crate::format::write::{Patch, Places};
+use crate::zone::Dst;
+
+/// Bytes that are compared at once; longer stamps are not remembered.
+pub(crate) const WINDOW: usize = 48;
+const WORDS: usize = WINDOW / 8;
+
+/// The last stamp and what became of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memo {
+    /// Bytes of the stamp; 0 when nothing is remembered.
+    pub(crate) length: usize,
+    /// Which input format read it.
+    pub(crate) format: usize,
+    pub(crate) dst: Option<Dst>,
+    pub(crate) year_inferred: bool,
+    pub(crate) rendered: Vec<u8>,
+    /// Words that hold the stamp and the byte behind it.
+    words: usize,
+    /// The stamp's bytes, and which of them must be the same.
+    value: [u64; WORDS],
+    same: [u64; WORDS],
+    /// Bytes that must be digits, and what is added to find those below the lowest and above the highest.
+    open: [u64; WORDS],
+    low: [u64; WORDS],
+    high: [u64; WORDS],
+    /// For a result as long as the stamp: bytes that stay, and bytes that are put in.
+    in_place: bool,
+    stay: [u64; WORDS],
+    put: [u64; WORDS],
+    patches: [Patch; 2],
+}
+
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+impl Memo {
+    /// Whether the stamp at the beginning of `window` is the remembered one but for its open digits.
+    #[inline(always)]
+    pub(crate) fn fits(&self, window: &[u8; WINDOW]) -> bool {
+        let mut wrong = 0;
+        for index in 0..self.words.min(WORDS) {
+            let word = word(window, index);
+            let digits = word & self.open[index];
+            // A byte above 127 would carry into its neighbour; `digits` itself then has a high bit and fails.
+            let reaches_low = digits.wrapping_add(self.low[index]);
+            let beyond_high = digits.wrapping_add(self.high[index]);
+            wrong |= (word ^ self.value[index]) & self.same[index];
+            wrong |= (!reaches_low | beyond_high | digits) & self.open[index] & HIGH_BITS;
+        }
+        self.length != 0 && wrong == 0
+    }
+
+    /// Whether the result has the stamp's length, so that [`Memo::rewrite`] may be used.
+    #[inline(always)]
+    pub(crate) fn in_place(&self) -> bool {
+        self.in_place
+    }
+
+    /// Rewrites a stamp that fits where it stands.
+    #[inline(always)]
+    pub(crate) fn rewrite(&self, window: &mut [u8; WINDOW]) {
+        let before = *window;
+        for index in 0..self.words.min(WORDS) {
+            let new = word(&before, index) & self.stay[index] | self.put[index];
+            window[index * 8..index * 8 + 8].copy_from_slice(&new.to_le_bytes());
+        }
+        for patch in &self.patches {
+            if patch.from != patch.to {
+                copy(&before, window, *patch);
+            }
+        }
+    }
+
+    /// Appends the result for a stamp that fits.
+    #[inline(always)]
+    pub(crate) fn append(&self, window: &[u8; WINDOW], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&self.rendered);
+        for patch in &self.patches {
+            copy(window, &mut out[start..], *patch);
+        }
+    }
+
+    /// Forgets the stamp.
+    pub(crate) fn clear(&mut self) {
+        self.length = 0;
+    }
+
+    /// Remembers that `text[at..end]`, read as `stamp`, became `rendered`.
+    ///
+    /// `open_second`: the same holds for every second of the minute. Nothing is remembered where the bytes behind the
+    /// stamp could have been a part of it.
+    #[expect(clippy::too_many_arguments, reason = "these are the facts about one stamp, gathered nowhere else")]
+    pub(crate) fn learn(
+        &mut self,
+        text: &[u8],
+        at: usize,
+        end: usize,
+        follow: Option<u8>,
+        stamp: &Stamp,
+        rendered: &[u8],
+        places: Places,
+        open_second: bool,
+    ) {
+        self.clear();
+        let length = end - at;
+        let Some(follow) = follow.filter(|byte| ends_a_stamp(*byte) && length < WINDOW) else { return };
+        let mut bytes = [0u8; WINDOW];
+        bytes[..length].copy_from_slice(&text[at..end]);
+        bytes[length] = follow;
+        let mut same = [0u8; WINDOW];
+        same[..=length].fill(0xff);
+        let (mut open, mut low, mut high) = ([0u8; WINDOW], [0u8; WINDOW], [0u8; WINDOW]);
+        let mut range = |place: usize, highest: u8| {
+            same[place] = 0;
+            open[place] = 0xff;
+            low[place] = 0x80 - b'0';
+            high[place] = 0x7f - highest;
+        };
+        self.patches = [Patch::default(); 2];
+        if let (Some(second_at), true, false) = (stamp.second_at, open_second, places.counts_seconds) {
+            let from = second_at - at;
+            range(from, b'5');
+            range(from + 1, b'9');
+            self.patches[0] = places.second.map_or(Patch::default(), |to| Patch { from, to, length: 2 });
+        }
+        if let (Some(fraction_at), false) = (stamp.fraction_at, places.counts_fraction) {
+            let digits = usize::from(stamp.fraction.digits);
+            let from = fraction_at - at;
+            (from..from + digits).for_each(|place| range(place, b'9'));
+            self.patches[1] = places.fraction.map_or(Patch::default(), |(to, written)| Patch {
+                from,
+                to,
+                length: digits.min(usize::from(written)),
+            });
+        }
+        self.words = length / 8 + 1;
+        (self.value, self.same, self.open) = (words(&bytes), words(&same), words(&open));
+        (self.low, self.high) = (words(&low), words(&high));
+        self.rendered.clear();
+        self.rendered.extend_from_slice(rendered);
+        self.length = length;
+        self.arrange();
+    }
+
+    /// Prepares rewriting in place.
+    fn arrange(&mut self) {
+        self.in_place = self.rendered.len() == self.length;
+        if !self.in_place {
+            return;
+        }
+        let (mut stay, mut put) = ([0xffu8; WINDOW], [0u8; WINDOW]);
+        stay[..self.length].fill(0);
+        put[..self.length].copy_from_slice(&self.rendered);
+        for patch in self.patches.iter().filter(|patch| patch.from == patch.to) {
+            stay[patch.to..patch.to + patch.length].fill(0xff);
+            put[patch.to..patch.to + patch.length].fill(0);
+        }
+        (self.stay, self.put) = (words(&stay), words(&put));
+    }
+}
+
+/// Bytes that no format can take for a part of the stamp before them.
+fn ends_a_stamp(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b']' | b')' | b'}' | b'>' | b'"' | b'\'' | b'|' | b';' | b'=' | b'[')
+}
+
+#[inline(always)]
+fn word(window: &[u8; WINDOW], index: usize) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&window[index * 8..index * 8 + 8]);
+    u64::from_le_bytes(bytes)
+}
+
+fn words(bytes: &[u8; WINDOW]) -> [u64; WORDS] {
+    std::array::from_fn(|index| word(bytes, index))
+}
+
+#[inline(always)]
+fn copy(from: &[u8; WINDOW], to: &mut [u8], patch: Patch) {
+    if patch.length == 2 {
+        to[patch.to..patch.to + 2].copy_from_slice(&from[patch.from..patch.from + 2]);
+    } else {
+        to[patch.to..patch.to + patch.length].copy_from_slice(&from[patch.from..patch.from + patch.length]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(text: &str) -> [u8; WINDOW] {
+        let mut window = [b'#'; WINDOW];
+        window[..text.len()].copy_from_slice(text.as_bytes());
+        window
+    }
+
+    fn seeds_memo() -> Memo {
+        let mut memo = Memo::default();
+        let stamp = Stamp { second_at: Some(17), ..Stamp::default() };
+        let places = Places { second: Some(17), ..Places::default() };
+        let text = b"01/12/2022T16:25:21";
+        memo.learn(text, 0, 19, Some(b' '), &stamp, b"2022/12/01T16:25:21", places, true);
+        memo
+    }
+
+    #[test]
+    fn another_second_fits_and_anything_else_does_not() {
+        let memo = seeds_memo();
+        for second in 0..100 {
+            let fits = memo.fits(&window(&format!("01/12/2022T16:25:{second:02} message")));
+            assert_eq!(fits, second < 60, "{second}");
+        }
+        for other in [
+            "02/12/2022T16:25:21 ",
+            "01/12/2022T16:26:21 ",
+            "01/12/2022T16:25:21.",
+            "01/12/2022T16:25:2x ",
+            "01/12/2022T16:25:2\u{b9}",
+        ] {
+            assert!(!memo.fits(&window(other)), "{other}");
+        }
+        for byte in 0..=255 {
+            let mut bytes = window("01/12/2022T16:25:21 ");
+            bytes[18] = byte;
+            assert_eq!(memo.fits(&bytes), byte.is_ascii_digit(), "{byte}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_the_window_stays() {
+        let memo = seeds_memo();
+        let mut bytes = window("01/12/2022T16:25:47 01/12/2022T16:25:47");
+        assert!(memo.in_place());
+        memo.rewrite(&mut bytes);
+        assert_eq!(&bytes[..39], b"2022/12/01T16:25:47 01/12/2022T16:25:47");
+    }
+
+    #[test]
+    fn digits_that_move_are_copied() {
+        let mut memo = Memo::default();
+        let stamp = Stamp { second_at: Some(0), ..Stamp::default() };
+        let places = Places { second: Some(3), ..Places::default() };
+        memo.learn(b"21:25", 0, 5, Some(b'\n'), &stamp, b"25:21", places, true);
+        let mut bytes = window("47:25\n");
+        memo.rewrite(&mut bytes);
+        assert_eq!(&bytes[..6], b"25:47\n");
+        let mut out = b"x".to_vec();
+        memo.append(&window("48:25\n"), &mut out);
+        assert_eq!(out, b"x25:48");
+    }
+}

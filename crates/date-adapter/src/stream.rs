@@ -1,0 +1,141 @@
+//! A byte stream in pieces of any size becomes whole lines for the [`Adapter`], in fixed memory.
+//!
+//! The unfinished line at the end of a piece waits for its rest; everything before it goes out at once, so that no whole
+//! line is ever held back. A line longer than [`HEAD`] is decided by its first [`HEAD`] bytes and then streamed through.
+
+use std::io;
+
+use memchr::{memchr, memrchr};
+
+use crate::adapt::{Adapter, Output, PADDING};
+
+/// Bytes of a line in which its stamp must lie.
+pub(crate) const HEAD: usize = 64 * 1024;
+/// Bytes that are read at once: as much as a pipe holds by default.
+const READ: usize = 64 * 1024;
+
+/// What becomes of the rest of a line whose beginning has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    GoesOut,
+    IsLeftOut,
+}
+
+/// The buffer between a source of bytes and an adapter.
+#[derive(Debug)]
+pub struct Stream {
+    buffer: Vec<u8>,
+    /// Bytes of an unfinished line at the beginning of the buffer.
+    held: usize,
+    long: Option<Rest>,
+    output: Output,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Stream { buffer: vec![0; HEAD + READ + PADDING], held: 0, long: None, output: Output::default() }
+    }
+}
+
+impl Stream {
+    /// Where the next bytes are to be read to; at least 64 KiB.
+    pub fn space(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.held..self.held + READ]
+    }
+
+    /// Bytes of a line whose newline has not come yet.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Takes `count` bytes that were read into [`Stream::space`]; all whole lines go to `write`.
+    ///
+    /// # Errors
+    /// What `write` returned; the lines given to it are then gone.
+    pub fn take(
+        &mut self,
+        adapter: &mut Adapter,
+        count: usize,
+        mut write: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut end = self.held + count;
+        if let Some(rest) = self.long {
+            // Nothing is held while a long line passes.
+            let newline = memchr(b'\n', &self.buffer[..end]);
+            let passed = newline.map_or(end, |at| at + 1);
+            if rest == Rest::GoesOut {
+                write(&self.buffer[..passed])?;
+            }
+            if newline.is_none() {
+                return Ok(());
+            }
+            self.long = None;
+            self.buffer.copy_within(passed..end, 0);
+            end -= passed;
+        }
+        let searched = self.held.min(end);
+        let whole = memrchr(b'\n', &self.buffer[searched..end]).map_or(0, |at| searched + at + 1);
+        if whole > 0 {
+            adapter.lines(&mut self.buffer, whole, &mut self.output);
+            self.flush(whole, &mut write)?;
+            self.buffer.copy_within(whole..end, 0);
+        }
+        self.held = end - whole;
+        if self.held >= HEAD {
+            let goes_out = adapter.head(&mut self.buffer, self.held, &mut self.output);
+            self.flush(self.held, &mut write)?;
+            self.long = Some(if goes_out { Rest::GoesOut } else { Rest::IsLeftOut });
+            self.held = 0;
+        }
+        Ok(())
+    }
+
+    /// Takes bytes from elsewhere, of any length.
+    ///
+    /// # Errors
+    /// As [`Stream::take`].
+    pub fn push(
+        &mut self,
+        adapter: &mut Adapter,
+        mut bytes: &[u8],
+        mut write: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        while !bytes.is_empty() && adapter.failed.is_none() {
+            let space = self.space();
+            let count = bytes.len().min(space.len());
+            space[..count].copy_from_slice(&bytes[..count]);
+            bytes = &bytes[count..];
+            self.take(adapter, count, &mut write)?;
+        }
+        Ok(())
+    }
+
+    /// The input is over: a last line without newline goes out, rewritten like the others.
+    ///
+    /// # Errors
+    /// As [`Stream::take`].
+    pub fn finish(&mut self, adapter: &mut Adapter, mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let held = std::mem::take(&mut self.held);
+        self.long = None;
+        if held > 0 {
+            adapter.lines(&mut self.buffer, held, &mut self.output);
+            self.flush(held, &mut write)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, end: usize, write: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        if !self.output.diverted() {
+            return write(&self.buffer[..end]);
+        }
+        if !self.output.ended {
+            self.output.upto(&self.buffer, end);
+        }
+        let result = if self.output.bytes.is_empty() { Ok(()) } else { write(&self.output.bytes) };
+        self.output.bytes.clear();
+        self.output.copied = 0;
+        self.output.ended = false;
+        result
+    }
+}
