@@ -1,3 +1,5 @@
+//! How a request is read, and every way in which it is refused.
+
 use super::*;
 
 #[derive(Debug, clap::Parser)]
