@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 #![allow(clippy::print_stderr, reason = "a test that skips says so")]
 
+mod documents;
 mod engines;
 mod images;
 mod rotate_fuzz;
 mod scenarios;
+mod tidy;
 mod workspace;

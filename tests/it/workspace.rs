@@ -11,6 +11,20 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
+/// Holds the lines of a document between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. A block that differs is written anew and
+/// the test fails once, so that the author only has to look at the change.
+pub(crate) fn block_holds(path: &str, name: &str, expected: &str) {
+    let path = root().join(path);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (begin, end) = (format!("<!-- begin: {name} -->\n"), format!("<!-- end: {name} -->"));
+    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{} lacks {begin}", path.display()));
+    let (found, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{} lacks {end}", path.display()));
+    if found != expected {
+        std::fs::write(&path, format!("{before}{begin}{expected}{end}{after}")).unwrap();
+        panic!("{} was out of date and has been written anew: look at it and commit it", path.display());
+    }
+}
+
 /// The packages of the workspace, as `cargo metadata` describes them.
 fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
@@ -34,7 +48,7 @@ pub(crate) fn descriptions() -> BTreeMap<String, String> {
 }
 
 /// Every member of the workspace with its kit and tool dependencies outside `dev-dependencies`.
-fn arrows() -> BTreeMap<String, Vec<String>> {
+pub(crate) fn arrows() -> BTreeMap<String, Vec<String>> {
     let packages = packages();
     let members: Vec<String> = packages.iter().map(name).collect();
     let ours = |package: &Value| {
@@ -45,7 +59,7 @@ fn arrows() -> BTreeMap<String, Vec<String>> {
     packages.iter().map(|package| (name(package), ours(package))).collect()
 }
 
-fn is_room(name: &str) -> bool {
+pub(crate) fn is_room(name: &str) -> bool {
     name.starts_with("kit-")
 }
 
