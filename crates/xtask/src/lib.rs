@@ -9,6 +9,7 @@
 )]
 
 pub mod bench;
+pub mod demo;
 pub mod engine;
 pub mod engines;
 pub mod image;

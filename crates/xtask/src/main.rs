@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{bench, engines, image, load, new, sizes, test};
+use xtask::{bench, demo, engines, image, load, new, sizes, test};
 
 /// The repository's own commands
 #[derive(Parser)]
@@ -11,6 +11,8 @@ use xtask::{bench, engines, image, load, new, sizes, test};
 enum Command {
     /// Measure our tools beside the ones they replace
     Bench(bench::Args),
+    /// Run a pod as local processes, without Docker or a cluster
+    Demo(demo::Args),
     /// Run a command with Docker and Kubernetes that know our images
     Engines(engines::Args),
     /// Build images as archives that docker, podman and containerd load
@@ -28,6 +30,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Bench(args) => bench::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Engines(args) => engines::run(&args),
         Command::Image(args) => image::run(&args),
         Command::Load(args) => load::run(&args),

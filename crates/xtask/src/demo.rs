@@ -1,0 +1,251 @@
+//! `cargo xtask demo [--once]`: a pod as local processes, without Docker or a cluster.
+//!
+//! The containers of the pod are the rows of [`CONTAINERS`]; what they share is a folder in place of the pod's volumes. With
+//! `--once` the demo drives requests, rotates the log three times meanwhile, stops everything with SIGTERM, and compares every line
+//! written with every line read. Without it the pod runs until Ctrl-C, with commands to try.
+//!
+//! A tool joins with one row. Its `proof` gets every byte that the tool wrote to stdout and says whether that is right.
+
+mod client;
+mod compare;
+mod pod;
+mod screen;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::workspace;
+use client::Client;
+use compare::Comparison;
+use pod::{Pod, eventually};
+use screen::Screen;
+
+/// Requests that `--once` sends.
+const REQUESTS: usize = 1000;
+const ROTATIONS: usize = 3;
+/// How long a loaded machine may take for what takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How to run the demo.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Drive it, rotate the log three times, stop it, compare what was written with what was read
+    #[arg(long)]
+    once: bool,
+}
+
+/// One container of the pod.
+pub(crate) struct Container {
+    /// Its name in the pod, which stands before each of its lines.
+    name: &'static str,
+    /// The crate and binary that it runs.
+    tool: &'static str,
+    role: Role,
+    /// What it does here, for whoever watches.
+    does: &'static str,
+    args: fn(&Volumes) -> Vec<String>,
+    /// Whether its stdout is right, where that can be known.
+    proof: Option<Proof>,
+}
+
+/// Compares everything that a container wrote to stdout with what it should have written.
+pub(crate) type Proof = fn(&Volumes, &[u8]) -> anyhow::Result<Comparison>;
+
+/// When a container runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// To its end before the others start.
+    Init,
+    /// The app. It listens, and the others start when it is ready.
+    App,
+    /// Beside the app.
+    Sidecar,
+}
+
+/// The pod, in the order in which a kubelet would start it.
+const CONTAINERS: &[Container] = &[
+    Container {
+        name: "folders",
+        tool: "init-writer",
+        role: Role::Init,
+        does: "makes the folder of the logs, once",
+        args: |volumes| vec!["mkdir".into(), volumes.path("logs")],
+        proof: None,
+    },
+    Container {
+        name: "page",
+        tool: "init-writer",
+        role: Role::Init,
+        does: "writes the date into the page, once",
+        args: |volumes| vec!["date".into(), volumes.path("html/index.html")],
+        proof: None,
+    },
+    Container {
+        name: "web",
+        tool: "demo-app",
+        role: Role::App,
+        does: "serves the page and writes an access log",
+        args: |volumes| {
+            let root = ["--root".into(), volumes.path("html")];
+            let log = ["--access-log".into(), volumes.path(ACCESS_LOG)];
+            ["--listen".into(), "127.0.0.1:0".into()].into_iter().chain(root).chain(log).collect()
+        },
+        proof: None,
+    },
+    Container {
+        name: "log",
+        tool: "log-tailer",
+        role: Role::Sidecar,
+        does: "streams the access log to stdout, through every rotation",
+        args: |volumes| vec!["-n+1".into(), "-F".into(), volumes.path(ACCESS_LOG)],
+        proof: Some(|volumes, read| Ok(compare::lines(&volumes.written(ACCESS_LOG)?, read))),
+    },
+];
+
+const ACCESS_LOG: &str = "logs/access.log";
+
+/// The folder that the containers share.
+pub(crate) struct Volumes(tempfile::TempDir);
+
+impl Volumes {
+    fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A path below the folder, as an argument.
+    fn path(&self, name: &str) -> String {
+        self.root().join(name).display().to_string()
+    }
+
+    /// Every byte that was written to a log and its rotated siblings, the oldest first.
+    fn written(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        let siblings = (1..=ROTATIONS).rev().map(|number| self.path(&format!("{name}.{number}")));
+        let mut written = Vec::new();
+        for path in siblings.chain([self.path(name)]) {
+            written.extend(std::fs::read(&path).with_context(|| format!("cannot read {path}"))?);
+        }
+        Ok(written)
+    }
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// When a build fails, a container ends too early or with another code than 0, or a proof fails.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let binaries = build()?;
+    let folder = tempfile::Builder::new().prefix("podkit-demo-").tempdir().context("cannot make a temporary folder")?;
+    let volumes = Volumes(folder);
+    let screen = Arc::new(Screen::new());
+    screen.say(&format!("a pod in {}", volumes.root().display()));
+    for container in CONTAINERS {
+        screen.introduce(container);
+    }
+    let mut pod = Pod::start(CONTAINERS, &volumes, &binaries, &screen)?;
+    if args.once { once(&mut pod, &volumes, &screen) } else { until_told(&mut pod, &volumes, &screen) }
+}
+
+/// Compiles the tools of the pod and returns the folder of their binaries.
+fn build() -> anyhow::Result<PathBuf> {
+    let mut tools: Vec<&str> = CONTAINERS.iter().map(|container| container.tool).collect();
+    tools.sort_unstable();
+    tools.dedup();
+    let mut build = workspace::cargo();
+    build.args(["build", "--message-format", "json-render-diagnostics"]);
+    build.args(tools.iter().flat_map(|tool| ["--package", tool])).stderr(Stdio::inherit());
+    let messages = workspace::capture(&mut build)?;
+    let mut executables = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(PathBuf::from(message["executable"].as_str()?))
+    });
+    let tool = executables.next_back().context("cargo build made no binary")?;
+    tool.parent().map(Path::to_owned).context("a binary without a folder")
+}
+
+fn once(pod: &mut Pod<'_>, volumes: &Volumes, screen: &Screen) -> anyhow::Result<()> {
+    let page = std::fs::read_to_string(volumes.path("html/index.html")).context("the page is missing")?;
+    let client = Client::new(pod.address());
+    let (status, body) = client.get("/?first")?;
+    if (status, body.as_str()) != (200, page.as_str()) {
+        bail!("the app answers {status} with {body:?}, init-writer wrote {page:?}");
+    }
+    screen.say(&format!("GET / answers what init-writer wrote: {}", page.trim()));
+    drive(pod, volumes, screen, &client)?;
+    screen.say("SIGTERM to every container at once, as a kubelet does");
+    let ends = pod.stop(PATIENCE)?;
+    let mut wrong = 0;
+    for end in ends {
+        screen.say(&format!("{} ended with {}", end.name, end.status));
+        wrong += usize::from(!end.status.success());
+        if let Some(proof) = end.proof {
+            let comparison = proof(volumes, &end.stdout)?;
+            screen.say(&format!("{}: {comparison}", end.name));
+            wrong += usize::from(!comparison.is_equal());
+        }
+    }
+    if wrong > 0 {
+        bail!("demo: {wrong} containers did not do what they promise");
+    }
+    screen
+        .say(&format!("verdict: {} requests, {ROTATIONS} rotations, every line read once and in order", REQUESTS + 1));
+    Ok(())
+}
+
+/// Sends requests on one connection while the log is rotated.
+fn drive(pod: &mut Pod<'_>, volumes: &Volumes, screen: &Screen, client: &Client) -> anyhow::Result<()> {
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| client.send(REQUESTS));
+        for rotation in 1..=ROTATIONS {
+            let due = rotation * REQUESTS / (ROTATIONS + 1);
+            let reached = || client.answered.load(Ordering::Relaxed) >= due || sender.is_finished();
+            eventually("requests to be answered", PATIENCE, || reached() || pod::interrupted())?;
+            rotate(pod, volumes, rotation)?;
+            screen.say(&format!("rotation {rotation} after {due} requests: renamed the log, sent SIGUSR1 to the app"));
+        }
+        sender.join().map_err(|_| anyhow::anyhow!("the client panicked"))?
+    })
+}
+
+/// What logrotate does with `create`: the numbers move up, the app opens a new file.
+#[expect(clippy::disallowed_methods, reason = "kit-fs is for what ships; a developer's command plays logrotate")]
+fn rotate(pod: &Pod<'_>, volumes: &Volumes, rotation: usize) -> anyhow::Result<()> {
+    let log = |number: usize| match number {
+        0 => volumes.path(ACCESS_LOG),
+        _ => volumes.path(&format!("{ACCESS_LOG}.{number}")),
+    };
+    for number in (0..rotation).rev() {
+        std::fs::rename(log(number), log(number + 1)).with_context(|| format!("cannot rename {}", log(number)))?;
+    }
+    pod.reopen_logs()?;
+    eventually("the app to open its log again", PATIENCE, || Path::new(&log(0)).exists())
+}
+
+fn until_told(pod: &mut Pod<'_>, volumes: &Volumes, screen: &Screen) -> anyhow::Result<()> {
+    let (url, app, log) = (format!("http://{}", pod.address()), pod.app_id()?, volumes.path(ACCESS_LOG));
+    screen.say("try in another terminal, and watch the lines come out below:");
+    for (command, what) in [
+        (format!("curl {url}/"), "the page; one line in the log"),
+        (format!("mv {log} {log}.1; kill -USR1 {app}"), "a rotation; no line is lost"),
+        (format!("for i in $(seq 1000); do curl -s {url}/$i >/dev/null; done"), "a thousand lines"),
+        (format!("curl -X POST {url}/fail; curl -i {url}/ready"), "readiness goes; /recover brings it back"),
+    ] {
+        screen.say(&format!("  {command}    # {what}"));
+    }
+    screen.say("Ctrl-C stops the pod and removes its folder");
+    screen.show_everything();
+    while !pod::interrupted() {
+        pod.check()?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    screen.say("stopping: SIGTERM to every container");
+    for end in pod.stop(PATIENCE)? {
+        let lines = end.stdout.iter().filter(|byte| **byte == b'\n').count();
+        screen.say(&format!("{} ended with {}, {lines} lines on stdout", end.name, end.status));
+    }
+    Ok(())
+}
