@@ -16,7 +16,10 @@ struct Suite {
 }
 
 /// One line per tool.
-const SUITES: &[Suite] = &[Suite { tool: "log-tailer", prefix: "T", numbers: 1..=80 }];
+const SUITES: &[Suite] = &[
+    Suite { tool: "init-writer", prefix: "IW", numbers: 1..=15 },
+    Suite { tool: "log-tailer", prefix: "T", numbers: 1..=80 },
+];
 
 impl Suite {
     fn ids(&self) -> BTreeSet<String> {
