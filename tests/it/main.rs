@@ -5,6 +5,7 @@
 mod documents;
 mod engines;
 mod images;
+mod pods;
 mod rotate_fuzz;
 mod scenarios;
 mod tidy;
