@@ -10,6 +10,7 @@
 //! PODKIT_FUZZ_SEED=17 cargo test -p podkit-tests t54_rotate_fuzz     # one plan, printed
 //! PODKIT_FUZZ_BASE=1000 ...                                          # other plans: 1000, 1001, ...
 //! PODKIT_FULL=1 ...                                                  # until 1000 kills are done
+//! PODKIT_FUZZ_SEED=17 cargo test -p podkit-tests shrink -- --ignored --nocapture
 //! ```
 #![allow(clippy::print_stdout, reason = "a failing seed is printed with its plan")]
 
@@ -17,6 +18,7 @@ mod oracle;
 mod oracle_tests;
 mod plan;
 mod run;
+mod shrink;
 mod world;
 
 use std::sync::Mutex;
@@ -28,8 +30,8 @@ use run::{Subject, run};
 
 /// Plans run at the same time; they mostly wait.
 const THREADS: usize = 6;
-/// More failures than this are not worth the time.
-const ENOUGH_FAILURES: usize = 5;
+/// More failures than this are not worth the time, unless `PODKIT_FUZZ_FAILURES` says so.
+const ENOUGH_FAILURES: u64 = 5;
 
 #[expect(clippy::disallowed_methods, reason = "a test has no kit-run Context to take it from")]
 fn number_from_environment(name: &str) -> Option<u64> {
@@ -53,6 +55,7 @@ fn t54_rotate_fuzz_loses_nothing_through_rotations_stops_kills_and_blocked_reade
     let base = number_from_environment("PODKIT_FUZZ_BASE").unwrap_or(0);
     let kills_wanted = if is_full() { 1000 } else { 100 };
     let plans_wanted: u64 = 240;
+    let enough = number_from_environment("PODKIT_FUZZ_FAILURES").unwrap_or(ENOUGH_FAILURES);
     println!("plans from seed {base} on");
     let (next, kills) = (AtomicU64::new(base), AtomicUsize::new(0));
     let failures: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -63,7 +66,7 @@ fn t54_rotate_fuzz_loses_nothing_through_rotations_stops_kills_and_blocked_reade
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let done = seed - base >= plans_wanted && kills.load(Ordering::Relaxed) >= kills_wanted;
-                    if done || failures.lock().unwrap().len() >= ENOUGH_FAILURES {
+                    if done || failures.lock().unwrap().len() as u64 >= enough {
                         return;
                     }
                     let plan = Plan::new(seed);
@@ -97,6 +100,16 @@ fn t54_rotate_fuzz_loses_nothing_through_rotations_stops_kills_and_blocked_reade
     let failures = failures.into_inner().unwrap();
     let hint = "rerun one alone with PODKIT_FUZZ_SEED=<seed>";
     assert!(failures.is_empty(), "{} plans failed; {hint}\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+#[ignore = "a developer's aid: PODKIT_FUZZ_SEED names a plan that fails"]
+fn shrink_a_failing_plan() {
+    let seed = number_from_environment("PODKIT_FUZZ_SEED").expect("PODKIT_FUZZ_SEED");
+    match shrink::shrink(Plan::new(seed)) {
+        Some((plan, problems)) => println!("{plan}  => {}", problems.join("\n  => ")),
+        None => println!("seed {seed} does not fail"),
+    }
 }
 
 /// The first plans without a state file: a peer has none.

@@ -129,6 +129,11 @@ impl Observer {
         self.judge_repeats(worlds, &mut verdict);
         self.judge_order(worlds, &mut verdict);
         self.judge_parts(worlds, state, &mut verdict);
+        if verdict.problems.len() > 12 {
+            let more = verdict.problems.len() - 12;
+            verdict.problems.truncate(12);
+            verdict.problems.push(format!("and {more} more"));
+        }
         verdict
     }
 
@@ -196,7 +201,7 @@ impl Observer {
                 if partial.iter().any(|part| part.starts_with(bytes)) || banner().starts_with(bytes) {
                     shown.push(bytes.clone());
                 } else {
-                    verdict.problems.push(format!("not a line: {}", excerpt(bytes)));
+                    verdict.problems.push(format!("not a line: {}{}", excerpt(bytes), difference(bytes, worlds)));
                 }
             }
             let rest = clean(&life.rest);
@@ -262,6 +267,16 @@ fn describe(lines: &[(usize, usize)], worlds: &[World]) -> String {
     let names: Vec<String> = lines.iter().take(4).map(|(file, id)| name(*file, *id, worlds)).collect();
     let last = lines.last().map(|(file, id)| name(*file, *id, worlds)).unwrap_or_default();
     format!("{} ... {last}", names.join(", "))
+}
+
+/// Where a piece that begins as a line begins to differ from it.
+fn difference(bytes: &[u8], worlds: &[World]) -> String {
+    let file = bytes.first().map_or(usize::MAX, |letter| usize::from(letter.wrapping_sub(b'a')));
+    let id = bytes.get(1..9).and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<usize>().ok());
+    let Some(line) = id.and_then(|id| worlds.get(file)?.lines.get(id)) else { return String::new() };
+    let same = line.bytes.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+    let (expected, found) = (excerpt(&line.bytes[same..]), excerpt(&bytes[same..]));
+    format!(", which differs after {same} bytes: {expected} expected, {found} found; {} were written", line.written)
 }
 
 fn excerpt(bytes: &[u8]) -> String {

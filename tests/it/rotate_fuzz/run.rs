@@ -70,6 +70,7 @@ impl Subject {
 struct Run<'a> {
     plan: &'a Plan,
     subject: Subject,
+    patience: Duration,
     _folder: TempDir,
     state: PathBuf,
     worlds: Vec<World>,
@@ -85,6 +86,11 @@ struct Run<'a> {
 
 /// Carries out `plan`; the problems are what the tailer did wrong.
 pub(super) fn run(plan: &Plan, subject: Subject) -> Verdict {
+    run_within(PATIENCE, plan, subject)
+}
+
+/// As [`run`], with another opinion of when a tailer is stuck.
+pub(super) fn run_within(patience: Duration, plan: &Plan, subject: Subject) -> Verdict {
     let parent = if plan.setup.memory { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
     let folder = tempfile::Builder::new().prefix("podkit-fuzz").tempdir_in(parent).unwrap();
     let logs = folder.path().join("logs");
@@ -92,6 +98,7 @@ pub(super) fn run(plan: &Plan, subject: Subject) -> Verdict {
     let mut run = Run {
         plan,
         subject,
+        patience: if subject == Subject::LogTailer { patience } else { PEER_PATIENCE },
         state: folder.path().join("state"),
         _folder: folder,
         worlds: (0..plan.setup.files).map(|index| World::new(&logs, index, plan.seed, &plan.setup)).collect(),
@@ -236,7 +243,7 @@ impl Run<'_> {
 
     fn sync(&mut self) {
         self.make_runnable();
-        let patience = if self.is_ours() { PATIENCE } else { PEER_PATIENCE };
+        let patience = self.patience;
         let start = Instant::now();
         loop {
             self.observe();
