@@ -2,6 +2,7 @@
 //!
 //! One module per command; `main.rs` is the table of them. Tests use the modules as a library, so that what they check is what
 //! the commands do.
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,

@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
+#[cfg(target_os = "linux")]
 use clap::Parser;
+#[cfg(target_os = "linux")]
 use xtask::{bench, demo, engines, image, load, new, sizes, test};
 
 /// The repository's own commands
+#[cfg(target_os = "linux")]
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
@@ -27,6 +30,14 @@ enum Command {
     Test(test::Args),
 }
 
+#[cfg(not(target_os = "linux"))]
+#[allow(clippy::print_stderr, reason = "the one line that this command has to say here")]
+fn main() -> ExitCode {
+    eprintln!("error: podkit's tools run on Linux, and so do its commands: use a Linux machine or container");
+    ExitCode::from(2)
+}
+
+#[cfg(target_os = "linux")]
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Bench(args) => bench::run(&args),
