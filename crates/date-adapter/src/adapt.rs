@@ -14,8 +14,9 @@ use crate::format::read::{self, Stamp};
 use crate::format::write::{self, Places, Precision};
 use crate::format::{Format, Item};
 use crate::locale::Locale;
-use crate::memo::{Memo, WINDOW};
+use crate::memo::{Memo, ROOM, WINDOW};
 use crate::moment::{Impossible, Rules};
+use crate::output::Output;
 use crate::place::{Finder, Place, Region};
 use crate::years::{YearRule, Years};
 use crate::zone::Dst;
@@ -156,38 +157,6 @@ pub(crate) enum Outcome {
     Invalid(Impossible),
 }
 
-/// Where the output of a buffer stands. Nothing in `bytes` and nothing copied: the buffer itself is the output.
-#[derive(Debug, Default)]
-pub(crate) struct Output {
-    pub(crate) bytes: Vec<u8>,
-    /// Bytes of the buffer that are already in `bytes`, or left out.
-    pub(crate) copied: usize,
-    /// The rest of the buffer does not go out.
-    pub(crate) ended: bool,
-}
-
-impl Output {
-    pub(crate) fn upto(&mut self, buffer: &[u8], to: usize) {
-        self.bytes.extend_from_slice(&buffer[self.copied..to]);
-        self.copied = to;
-    }
-
-    /// Whether the buffer must not be written as it is.
-    pub(crate) fn diverted(&self) -> bool {
-        self.copied != 0 || !self.bytes.is_empty() || self.ended
-    }
-
-    pub(crate) fn replace(&mut self, buffer: &mut [u8], at: usize, end: usize, new: &[u8]) {
-        if new.len() == end - at {
-            buffer[at..end].copy_from_slice(new);
-        } else {
-            self.upto(buffer, at);
-            self.bytes.extend_from_slice(new);
-            self.copied = end;
-        }
-    }
-}
-
 /// One line of a buffer.
 #[derive(Clone, Copy)]
 pub(crate) struct Line {
@@ -246,10 +215,11 @@ impl Adapter {
         let mut from = 0;
         let quick = matches!(self.plan.place, Place::Start | Place::First);
         while from < end && self.failed.is_none() {
-            if quick && self.quick(buffer, from, end, output) {
-                let behind = from + self.memo.length;
-                from = memchr(b'\n', &buffer[behind..end]).map_or(end, |found| behind + found + 1);
-                continue;
+            if quick {
+                from = self.same_again(buffer, from, end, output);
+                if from == end {
+                    break;
+                }
             }
             let newline = memchr(b'\n', &buffer[from..end]).map(|found| from + found);
             let to = newline.unwrap_or(end);
@@ -267,24 +237,32 @@ impl Adapter {
         self.counts.dropped == dropped
     }
 
-    /// Rewrites a stamp at the beginning of a line if it is the remembered one but for its open digits.
-    #[inline(always)]
-    fn quick(&mut self, buffer: &mut [u8], from: usize, end: usize, output: &mut Output) -> bool {
-        let Some(window) =
-            buffer.get_mut(from..from + WINDOW).and_then(|bytes| <&mut [u8; WINDOW]>::try_from(bytes).ok())
-        else {
-            return false;
-        };
+    /// Rewrites the lines from `from` on whose stamp is the remembered one but for its open digits; returns where they end.
+    fn same_again(&mut self, buffer: &mut [u8], from: usize, end: usize, output: &mut Output) -> usize {
+        let memo = &self.memo;
+        let simple = memo.plain && memo.format == 0 && self.plan.on_unmatched != OnUnmatched::Inherit;
+        if !simple {
+            return self.same_again_slowly(buffer, from, end, output);
+        }
+        let (at, lines) =
+            if memo.in_place() { in_place(memo, buffer, from, end) } else { diverted(memo, buffer, from, end, output) };
+        self.counts.rewritten += lines;
+        self.counts.hits[0] += lines;
+        at
+    }
+
+    fn same_again_slowly(&mut self, buffer: &mut [u8], mut from: usize, end: usize, output: &mut Output) -> usize {
         // The byte behind the stamp is compared too, and must be of this buffer.
-        if !self.memo.fits(window) || from + self.memo.length >= end {
-            return false;
+        while from + self.memo.length < end {
+            let fits = buffer[from..].first_chunk().is_some_and(|window| self.memo.fits(window));
+            if !fits || (self.memo.format != 0 && self.another_fits(buffer, from, end)) {
+                break;
+            }
+            self.reuse(buffer, from, output);
+            self.counts.rewritten += 1;
+            from = behind(buffer, from + self.memo.length, end);
         }
-        if self.memo.format != 0 && self.another_fits(buffer, from, end) {
-            return false;
-        }
-        self.reuse(buffer, from, output);
-        self.counts.rewritten += 1;
-        true
+        from
     }
 
     /// Whether a format that is tried before the remembered one reads a stamp here.
@@ -296,29 +274,25 @@ impl Adapter {
     }
 
     /// Applies the memo at `at`, where it fits.
-    #[inline(always)]
     fn reuse(&mut self, buffer: &mut [u8], at: usize, output: &mut Output) {
-        let Some(window) = buffer.get_mut(at..at + WINDOW).and_then(|bytes| <&mut [u8; WINDOW]>::try_from(bytes).ok())
-        else {
-            return;
-        };
         let memo = &self.memo;
+        let Some(window) = buffer[at..].first_chunk_mut::<WINDOW>() else { return };
         self.counts.hits[memo.format] += 1;
         if self.plan.on_unmatched == OnUnmatched::Inherit {
+            let mut image = [0; ROOM];
+            let written = memo.append(window, &mut image);
             self.last.clear();
-            memo.append(window, &mut self.last);
+            self.last.extend_from_slice(&image[..written]);
         }
         if memo.in_place() {
             memo.rewrite(window);
         } else {
             let window = *window;
             output.upto(buffer, at);
-            memo.append(&window, &mut output.bytes);
+            output.put(|room| memo.append(&window, room));
             output.copied = at + memo.length;
         }
-        if memo.dst.is_some() || memo.year_inferred {
-            self.count_findings(self.memo.dst, self.memo.year_inferred);
-        }
+        self.count_findings(self.memo.dst, self.memo.year_inferred);
     }
 
     fn count_findings(&mut self, dst: Option<Dst>, year_inferred: bool) {
@@ -464,4 +438,44 @@ impl Adapter {
         self.count_findings(resolved.dst, resolved.year_inferred);
         Outcome::Rewritten
     }
+}
+
+/// The loop for stamps that keep their length. Returns where it stopped and how many lines it rewrote.
+#[inline(never)]
+fn in_place(memo: &Memo, buffer: &mut [u8], mut from: usize, end: usize) -> (usize, u64) {
+    let mut lines = 0;
+    while from + memo.length < end {
+        let Some(window) = buffer[from..].first_chunk_mut() else { break };
+        if !memo.fits(window) {
+            break;
+        }
+        memo.rewrite(window);
+        lines += 1;
+        from = behind(buffer, from + memo.length, end);
+    }
+    (from, lines)
+}
+
+/// The loop for stamps whose length changes.
+#[inline(never)]
+fn diverted(memo: &Memo, buffer: &mut [u8], mut from: usize, end: usize, output: &mut Output) -> (usize, u64) {
+    let mut lines = 0;
+    while from + memo.length < end {
+        let Some(window) = buffer[from..].first_chunk() else { break };
+        if !memo.fits(window) {
+            break;
+        }
+        output.upto(buffer, from);
+        output.put(|room| memo.append(window, room));
+        output.copied = from + memo.length;
+        lines += 1;
+        from = behind(buffer, from + memo.length, end);
+    }
+    (from, lines)
+}
+
+/// The place behind the next newline from `at` on.
+#[inline(always)]
+fn behind(buffer: &[u8], at: usize, end: usize) -> usize {
+    memchr(b'\n', &buffer[at..end]).map_or(end, |found| at + found + 1)
 }

@@ -25,6 +25,7 @@ mod locale;
 mod memo;
 mod metrics;
 mod moment;
+mod output;
 mod place;
 mod policy;
 mod stream;

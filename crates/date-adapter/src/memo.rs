@@ -18,9 +18,11 @@ use crate::zone::Dst;
 /// Bytes that are compared at once; longer stamps are not remembered.
 pub(crate) const WINDOW: usize = 48;
 const WORDS: usize = WINDOW / 8;
+/// Bytes of a result; longer ones are not remembered.
+pub(crate) const ROOM: usize = 64;
 
 /// The last stamp and what became of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Memo {
     /// Bytes of the stamp; 0 when nothing is remembered.
     pub(crate) length: usize,
@@ -28,7 +30,11 @@ pub(crate) struct Memo {
     pub(crate) format: usize,
     pub(crate) dst: Option<Dst>,
     pub(crate) year_inferred: bool,
-    pub(crate) rendered: Vec<u8>,
+    /// Nothing but the stamp has to be counted.
+    pub(crate) plain: bool,
+    /// The result, and its bytes in use.
+    image: [u8; ROOM],
+    written: usize,
     /// Words that hold the stamp and the byte behind it.
     words: usize,
     /// The stamp's bytes, and which of them must be the same.
@@ -43,6 +49,33 @@ pub(crate) struct Memo {
     stay: [u64; WORDS],
     put: [u64; WORDS],
     patches: [Patch; 2],
+    /// A patch goes to another place than it comes from.
+    moved: bool,
+}
+
+impl Default for Memo {
+    fn default() -> Self {
+        Memo {
+            length: 0,
+            format: 0,
+            dst: None,
+            year_inferred: false,
+            plain: false,
+            image: [0; ROOM],
+            written: 0,
+            words: 0,
+            value: [0; WORDS],
+            same: [0; WORDS],
+            open: [0; WORDS],
+            low: [0; WORDS],
+            high: [0; WORDS],
+            in_place: false,
+            stay: [0; WORDS],
+            put: [0; WORDS],
+            patches: [Patch::default(); 2],
+            moved: false,
+        }
+    }
 }
 
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
@@ -73,26 +106,33 @@ impl Memo {
     /// Rewrites a stamp that fits where it stands.
     #[inline(always)]
     pub(crate) fn rewrite(&self, window: &mut [u8; WINDOW]) {
-        let before = *window;
-        for index in 0..self.words.min(WORDS) {
-            let new = word(&before, index) & self.stay[index] | self.put[index];
-            window[index * 8..index * 8 + 8].copy_from_slice(&new.to_le_bytes());
+        if self.moved {
+            return self.rewrite_moved(window);
         }
-        for patch in &self.patches {
-            if patch.from != patch.to {
-                copy(&before, window, *patch);
-            }
+        for index in 0..self.words.min(WORDS) {
+            put(window, index, word(window, index) & self.stay[index] | self.put[index]);
         }
     }
 
-    /// Appends the result for a stamp that fits.
-    #[inline(always)]
-    pub(crate) fn append(&self, window: &[u8; WINDOW], out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&self.rendered);
-        for patch in &self.patches {
-            copy(window, &mut out[start..], *patch);
+    fn rewrite_moved(&self, window: &mut [u8; WINDOW]) {
+        let before = *window;
+        for index in 0..self.words.min(WORDS) {
+            put(window, index, word(&before, index) & self.stay[index] | self.put[index]);
         }
+        for patch in self.patches.iter().filter(|patch| patch.from != patch.to) {
+            copy(&before, window, *patch);
+        }
+    }
+
+    /// Writes the result for a stamp that fits to the beginning of `out`; returns its length. `out` holds at least
+    /// [`ROOM`] bytes, of which those behind the result may change too.
+    #[inline(always)]
+    pub(crate) fn append(&self, window: &[u8; WINDOW], out: &mut [u8; ROOM]) -> usize {
+        *out = self.image;
+        for patch in &self.patches {
+            copy(window, out, *patch);
+        }
+        self.written
     }
 
     /// Forgets the stamp.
@@ -118,7 +158,10 @@ impl Memo {
     ) {
         self.clear();
         let length = end - at;
-        let Some(follow) = follow.filter(|byte| ends_a_stamp(*byte) && length < WINDOW) else { return };
+        let Some(follow) = follow.filter(|byte| ends_a_stamp(*byte)) else { return };
+        if length >= WINDOW || rendered.len() > ROOM {
+            return;
+        }
         let mut bytes = [0u8; WINDOW];
         bytes[..length].copy_from_slice(&text[at..end]);
         bytes[length] = follow;
@@ -151,21 +194,23 @@ impl Memo {
         self.words = length / 8 + 1;
         (self.value, self.same, self.open) = (words(&bytes), words(&same), words(&open));
         (self.low, self.high) = (words(&low), words(&high));
-        self.rendered.clear();
-        self.rendered.extend_from_slice(rendered);
+        self.image[..rendered.len()].copy_from_slice(rendered);
+        self.written = rendered.len();
         self.length = length;
+        self.plain = self.dst.is_none() && !self.year_inferred;
+        self.moved = self.patches.iter().any(|patch| patch.from != patch.to);
         self.arrange();
     }
 
     /// Prepares rewriting in place.
     fn arrange(&mut self) {
-        self.in_place = self.rendered.len() == self.length;
+        self.in_place = self.written == self.length;
         if !self.in_place {
             return;
         }
         let (mut stay, mut put) = ([0xffu8; WINDOW], [0u8; WINDOW]);
         stay[..self.length].fill(0);
-        put[..self.length].copy_from_slice(&self.rendered);
+        put[..self.length].copy_from_slice(&self.image[..self.length]);
         for patch in self.patches.iter().filter(|patch| patch.from == patch.to) {
             stay[patch.to..patch.to + patch.length].fill(0xff);
             put[patch.to..patch.to + patch.length].fill(0);
@@ -186,16 +231,22 @@ fn word(window: &[u8; WINDOW], index: usize) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
+#[inline(always)]
+fn put(window: &mut [u8; WINDOW], index: usize, word: u64) {
+    window[index * 8..index * 8 + 8].copy_from_slice(&word.to_le_bytes());
+}
+
 fn words(bytes: &[u8; WINDOW]) -> [u64; WORDS] {
     std::array::from_fn(|index| word(bytes, index))
 }
 
+/// Byte by byte: a call of memcpy for two digits costs more than the whole comparison.
 #[inline(always)]
 fn copy(from: &[u8; WINDOW], to: &mut [u8], patch: Patch) {
-    if patch.length == 2 {
-        to[patch.to..patch.to + 2].copy_from_slice(&from[patch.from..patch.from + 2]);
-    } else {
-        to[patch.to..patch.to + patch.length].copy_from_slice(&from[patch.from..patch.from + patch.length]);
+    for index in 0..patch.length {
+        if let (Some(to), Some(from)) = (to.get_mut(patch.to + index), from.get(patch.from + index)) {
+            *to = *from;
+        }
     }
 }
 
@@ -259,8 +310,8 @@ mod tests {
         let mut bytes = window("47:25\n");
         memo.rewrite(&mut bytes);
         assert_eq!(&bytes[..6], b"25:47\n");
-        let mut out = b"x".to_vec();
-        memo.append(&window("48:25\n"), &mut out);
-        assert_eq!(out, b"x25:48");
+        let mut out = [0; ROOM];
+        let written = memo.append(&window("48:25\n"), &mut out);
+        assert_eq!(&out[..written], b"25:48");
     }
 }

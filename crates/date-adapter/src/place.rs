@@ -1,7 +1,7 @@
 //! Where in a line the stamp is looked for, and how candidates are found there.
 
 use memchr::memchr;
-use regex::bytes::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 
 use crate::Refusal;
 use crate::format::{Format, Item, Pad};
@@ -54,7 +54,8 @@ impl Place {
             },
             Some(("json", path)) => Ok(Place::Json(json::Path::parse(path)?)),
             Some(("regex", expression)) => {
-                let regex = Regex::new(expression).map_err(|error| {
+                // Lines are bytes: \S is any byte that is no ASCII blank, and no tables of Unicode are needed.
+                let regex = RegexBuilder::new(expression).unicode(false).build().map_err(|error| {
                     let reason = error.to_string().lines().last().unwrap_or_default().to_owned();
                     Refusal::new(
                         format!("--match regex={expression} is no regular expression: {reason}"),

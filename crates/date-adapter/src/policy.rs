@@ -1,10 +1,11 @@
 //! What happens to lines that are not simply rewritten: values inside JSON, and the policies for the rest.
 
-use crate::adapt::{Adapter, Line, OnInvalid, OnUnmatched, Outcome, Output, Report, TAG};
+use crate::adapt::{Adapter, Line, OnInvalid, OnUnmatched, Outcome, Report, TAG};
 use crate::format::read::{Fraction, Stamp, power_of_ten};
 use crate::format::write::{self, Precision};
 use crate::json::{self, Value};
 use crate::moment::{Impossible, Moment, show};
+use crate::output::Output;
 use crate::zone::ZoneName;
 
 /// Bytes of a stamp that a message shows.
@@ -148,5 +149,5 @@ impl Adapter {
 
 fn put_in_front(buffer: &[u8], line: Line, text: &[u8], output: &mut Output) {
     output.upto(buffer, line.from);
-    output.bytes.extend_from_slice(text);
+    output.push(text);
 }

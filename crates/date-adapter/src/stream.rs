@@ -7,7 +7,8 @@ use std::io;
 
 use memchr::{memchr, memrchr};
 
-use crate::adapt::{Adapter, Output, PADDING};
+use crate::adapt::{Adapter, PADDING};
+use crate::output::Output;
 
 /// Bytes of a line in which its stamp must lie.
 pub(crate) const HEAD: usize = 64 * 1024;
@@ -132,10 +133,9 @@ impl Stream {
         if !self.output.ended {
             self.output.upto(&self.buffer, end);
         }
-        let result = if self.output.bytes.is_empty() { Ok(()) } else { write(&self.output.bytes) };
-        self.output.bytes.clear();
-        self.output.copied = 0;
-        self.output.ended = false;
+        let bytes = self.output.bytes();
+        let result = if bytes.is_empty() { Ok(()) } else { write(bytes) };
+        self.output.clear();
         result
     }
 }

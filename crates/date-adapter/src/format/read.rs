@@ -225,13 +225,17 @@ impl Reader<'_> {
         self.at += 1;
         let hours = i32::from(self.two()?);
         let mut seconds = hours * 3_600;
+        let mut colons = false;
         for unit in [60, 1] {
             let before = self.at;
-            if self.peek() == Some(b':') {
-                self.at += 1;
-            } else if unit == 1 {
+            let colon = self.peek() == Some(b':');
+            self.at += usize::from(colon);
+            // Seconds follow as the minutes did: +00:19:32 or +001932.
+            if unit == 1 && colon != colons {
+                self.at = before;
                 break;
             }
+            colons = colon;
             match self.two() {
                 Some(value) if value < 60 => seconds += i32::from(value) * unit,
                 Some(_) => return None,
@@ -354,7 +358,9 @@ mod tests {
 
     #[test]
     fn offsets_are_read_in_every_spelling() {
-        for (text, seconds) in [("Z", 0), ("+01", 3600), ("-0330", -12_600), ("+05:45", 20_700), ("+00:19:32", 1_172)] {
+        for (text, seconds) in
+            [("Z", 0), ("+01", 3600), ("-0330", -12_600), ("+05:45", 20_700), ("+00:19:32", 1_172), ("+001932", 1_172)]
+        {
             assert_eq!(read("%T%z", &format!("10:11:12{text}")).unwrap().0.offset, Some(seconds), "{text}");
         }
         assert_eq!(length("%T%z", "10:11:12+00:90"), None);
