@@ -84,14 +84,21 @@ pub(crate) fn write(
     }
     let mut temporary = temporary.create(directory).map_err(failed("make a temporary file beside"))?;
     content.write_to(&mut temporary.file).map_err(|cause| Error::system("write", path, cause))?;
+    let change_mode =
+        || rustix::fs::fchmod(&temporary.file, Mode::from_raw_mode(mode)).map_err(failed("change the mode of"));
+    // Mode first: root with the capability CHOWN alone may not change the mode of what it has given away.
+    change_mode()?;
     if let Some(owner) = attributes.owner {
         let stat = rustix::fs::fstat(&temporary.file).map_err(failed("look at"))?;
         if !owner.is_of(&stat) {
             rustix::fs::fchown(&temporary.file, Some(owner.uid()), owner.gid())
                 .map_err(failed("change the owner of"))?;
+            // chown(2) clears set-ID bits.
+            if mode & 0o6000 != 0 {
+                change_mode()?;
+            }
         }
     }
-    rustix::fs::fchmod(&temporary.file, Mode::from_raw_mode(mode)).map_err(failed("change the mode of"))?;
     rustix::fs::fsync(&temporary.file).map_err(failed("write"))?;
     temporary.publish(name).map_err(failed("replace"))?;
     sync_directory(directory).map_err(failed("sync the directory of"))?;

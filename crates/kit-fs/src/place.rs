@@ -88,7 +88,7 @@ impl Place {
     /// gone, and directories made for it are removed again.
     pub fn write(mut self, content: Content<'_>, attributes: &Attributes) -> Result<Change, Error> {
         let change = atomic::write(self.directory.as_fd(), &self.name, &self.path, &content, attributes)?;
-        self.made.keep();
+        self.made.keep(&self.path)?;
         Ok(change)
     }
 
@@ -98,7 +98,7 @@ impl Place {
     /// When a directory is there, or the link cannot be made or given its owner. What was there is then unchanged.
     pub fn link(mut self, target: &Path, owner: Option<Owner>) -> Result<Change, Error> {
         let change = atomic::link(self.directory.as_fd(), &self.name, &self.path, target, owner)?;
-        self.made.keep();
+        self.made.keep(&self.path)?;
         Ok(change)
     }
 
@@ -113,6 +113,15 @@ impl Place {
             Err(Errno::EXIST) => true,
             Err(cause) => return Err(failed("make the directory", cause)),
         };
+        // Not opened then: whoever runs this may not be allowed to.
+        if let Some(stat) = self.stat()?.filter(|stat| existed && kind_of(stat) == Kind::Directory) {
+            let as_wanted = mode.is_none_or(|mode| wanted_mode(&stat, mode) == Mode::from_raw_mode(stat.st_mode))
+                && owner.is_none_or(|owner| owner.is_of(&stat));
+            if as_wanted {
+                self.made.keep(&self.path)?;
+                return Ok(Change::Unchanged);
+            }
+        }
         let wanted = if existed { mode } else { Some(mode.unwrap_or(default)) };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let outcome = rustix::fs::openat(&self.directory, &self.name, flags, Mode::empty())
@@ -126,7 +135,7 @@ impl Place {
             });
         match outcome {
             Ok(change) => {
-                self.made.keep();
+                self.made.keep(&self.path)?;
                 Ok(change)
             }
             Err(error) => {
@@ -210,32 +219,47 @@ fn remove_tree(parent: std::os::fd::BorrowedFd<'_>, name: &OsStr) -> rustix::io:
     rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 
-/// Owner first, because chown clears the set-ID bits that the mode may hold.
+/// Mode first: root with the capability CHOWN alone may not change the mode of what it has given away.
 fn dress(file: &OwnedFd, mode: Option<u32>, owner: Option<Owner>) -> Result<Change, (&'static str, Errno)> {
-    let looked = |cause| ("look at", cause);
+    let stat = rustix::fs::fstat(file).map_err(|cause| ("look at", cause))?;
+    let wanted = mode.map(|mode| wanted_mode(&stat, mode));
+    let change_mode = |wanted| rustix::fs::fchmod(file, wanted).map_err(|cause| ("change the mode of", cause));
     let mut change = Change::Unchanged;
-    let stat = rustix::fs::fstat(file).map_err(looked)?;
+    if let Some(wanted) = wanted.filter(|wanted| Mode::from_raw_mode(stat.st_mode) != *wanted) {
+        change_mode(wanted)?;
+        change = Change::Changed;
+    }
     if let Some(owner) = owner.filter(|owner| !owner.is_of(&stat)) {
         rustix::fs::fchown(file, Some(owner.uid()), owner.gid()).map_err(|cause| ("change the owner of", cause))?;
         change = Change::Changed;
-    }
-    if let Some(mode) = mode {
-        let stat = rustix::fs::fstat(file).map_err(looked)?;
-        // As chmod(1) does: numbers without it do not clear a directory's set-group-ID bit. Volumes with an fsGroup
-        // depend on it.
-        let kept = if kind_of(&stat) == Kind::Directory { stat.st_mode & 0o2000 } else { 0 };
-        let wanted = Mode::from_raw_mode(mode | kept);
-        if Mode::from_raw_mode(stat.st_mode) != wanted {
-            rustix::fs::fchmod(file, wanted).map_err(|cause| ("change the mode of", cause))?;
-            change = Change::Changed;
+        // chown(2) clears set-ID bits of files.
+        if let Some(wanted) = wanted.filter(|_| mode.is_some_and(|mode| mode & 0o6000 != 0)) {
+            change_mode(wanted)?;
         }
     }
     Ok(change)
 }
 
-/// Directories made on the way to a place; removed again unless kept.
+/// As chmod(1) does: numbers without it do not clear a directory's set-group-ID bit, on which volumes with an fsGroup
+/// depend.
+fn wanted_mode(stat: &Stat, mode: u32) -> Mode {
+    let kept = if kind_of(stat) == Kind::Directory { stat.st_mode & 0o2000 } else { 0 };
+    Mode::from_raw_mode(mode | kept)
+}
+
+/// Directories made on the way to a place; removed again unless kept. They get mode and owner at the end, the deepest
+/// first: what is given away, or not writable, could not be filled any more.
 #[derive(Debug, Default)]
-pub(crate) struct Made(Vec<(OwnedFd, OsString)>);
+pub(crate) struct Made(Vec<MadeDirectory>);
+
+#[derive(Debug)]
+struct MadeDirectory {
+    parent: OwnedFd,
+    name: OsString,
+    directory: OwnedFd,
+    mode: u32,
+    owner: Option<Owner>,
+}
 
 impl Made {
     /// Makes `name` in `parent` (or takes one that appeared meanwhile) and opens it.
@@ -252,28 +276,42 @@ impl Made {
             Err(cause) => return Err(cause),
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = rustix::fs::openat(&parent, name, flags, Mode::empty());
-        if !made {
-            return directory;
+        let opened = rustix::fs::openat(&parent, name, flags, Mode::empty());
+        let opened = opened.and_then(|directory| Ok((directory.try_clone().map_err(|_| Errno::MFILE)?, directory)));
+        match opened {
+            Ok((directory, returned)) => {
+                if made {
+                    let name = name.to_owned();
+                    self.0.push(MadeDirectory { parent, name, directory, mode, owner });
+                }
+                Ok(returned)
+            }
+            Err(cause) => {
+                if made {
+                    let _ = rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR);
+                }
+                Err(cause)
+            }
         }
-        let synced = atomic::sync_directory(parent.as_fd());
-        self.0.push((parent, name.to_owned()));
-        let directory = directory?;
-        synced?;
-        dress(&directory, Some(mode), owner).map_err(|(_, cause)| cause)?;
-        Ok(directory)
     }
 
-    fn keep(&mut self) {
-        self.0.clear();
+    fn keep(&mut self, path: &Path) -> Result<(), Error> {
+        while let Some(made) = self.0.pop() {
+            dress(&made.directory, Some(made.mode), made.owner)
+                .and_then(|_| {
+                    atomic::sync_directory(made.parent.as_fd()).map_err(|cause| ("sync the directory of", cause))
+                })
+                .map_err(|(action, cause)| Error::system(action, path, cause))?;
+        }
+        Ok(())
     }
 }
 
 impl Drop for Made {
     fn drop(&mut self) {
-        for (parent, name) in self.0.drain(..).rev() {
+        for made in self.0.drain(..).rev() {
             // Fails when somebody else already put something inside, and then it rightly stays.
-            let _ = rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR);
+            let _ = rustix::fs::unlinkat(made.parent, made.name, AtFlags::REMOVEDIR);
         }
     }
 }

@@ -214,6 +214,32 @@ fn iw06_a_user_may_give_a_file_to_itself_and_its_groups() {
 }
 
 #[test]
+fn iw06_root_with_chown_alone_is_enough() {
+    if !is_root() {
+        return skipped("dropping capabilities needs root");
+    }
+    let dir = tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let with_chown = |arguments: &[&str]| {
+        let mut setpriv = std::process::Command::new("setpriv");
+        setpriv.args(["--bounding-set=-all,+chown", "--inh-caps=-all,+chown", env!("CARGO_BIN_EXE_init-writer")]);
+        setpriv.args(arguments).args(["--owner", "33:33", "--log-level", "error"]);
+        let exit = Process::spawn(setpriv.env_clear().env("PATH", "/usr/bin:/bin")).wait_within(PATIENCE);
+        assert_eq!((exit.stderr.as_str(), exit.code), ("", Some(0)), "{arguments:?}");
+    };
+    let (deep, file) = (dir.path().join("a/b"), dir.path().join("c/d/f"));
+    for _ in 0..2 {
+        with_chown(&["mkdir", text(&deep), "--mode", "0700"]);
+        with_chown(&["write", text(&file), "--text", "x"]);
+    }
+    for made in ["a", "a/b", "c", "c/d", "c/d/f"] {
+        let about = fs::metadata(dir.path().join(made)).unwrap();
+        assert_eq!((about.uid(), about.gid()), (33, 33), "{made}");
+    }
+    assert_eq!((mode(&deep), mode(&dir.path().join("a"))), (0o700, 0o755));
+}
+
+#[test]
 fn iw07_modes_are_exact_whatever_the_umask() {
     let dir = tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
