@@ -59,7 +59,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "rooms", run: |_| rooms_alone() },
     Stage { name: "binaries", run: |_| binaries() },
     Stage { name: "tests", run: tests },
-    Stage { name: "demo", run: |_| plain(xtask(&["demo", "--once"])) },
+    Stage { name: "demo", run: |_| plain(xtask(&["demo", "--once"]).env("PODKIT_BIN_DIR", binary_folder()?)) },
     Stage { name: "images", run: images },
     Stage { name: "spec-pods", run: spec_and_pods },
     Stage { name: "engines", run: engines },
