@@ -67,7 +67,7 @@ pub(crate) fn is_room(name: &str) -> bool {
 fn rooms_see_only_the_rooms_they_may() {
     let allowed = |room: &str| -> &[&str] {
         match room {
-            "kit-run" | "kit-admin" => &["kit-units"],
+            "kit-run" | "kit-admin" | "kit-lines" => &["kit-units"],
             "kit-tls" => &["kit-watch"],
             "kit-follow" => &["kit-fs", "kit-units"],
             _ => &[],

@@ -1,3 +1,5 @@
+//! One case after the other of what lines become.
+
 use clap::Parser;
 
 use super::*;
