@@ -1,0 +1,637 @@
+//! The state of following, and one pass over it: hand over what there is, in order, until it is dry or the output is full.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use tokio::time::Instant;
+
+use crate::FollowError;
+use crate::config::Config;
+use crate::generation::{BUFFER, Bounds, Generation, Kind, Look};
+use crate::identity::MARKER_BYTES;
+use crate::output::WINDOW;
+use crate::sink::{Piece, Sink, Taken, Then};
+use crate::state::{Saved, StateFile};
+use crate::stats::Stats;
+use crate::target::{Presence, Target};
+use crate::watch::{Change, Watcher};
+
+/// The longest batch of lines that is moved without a look at anything else.
+const BULK: u64 = 1024 * 1024;
+/// One file hands over about this much before the next file's turn.
+const TURN: u64 = 4 * BULK;
+
+/// Why a pass ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing is left that could go out now.
+    Dry,
+    /// The output takes nothing.
+    Blocked,
+    /// There may be more: let others run, then go on.
+    More,
+    /// The sink wants to be asked again at that time.
+    At(Instant),
+}
+
+/// Everything that [`crate::follow`] works on.
+pub(crate) struct Engine<S> {
+    pub(crate) config: Config,
+    pub(crate) sink: S,
+    pub(crate) stats: Stats,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) watcher: Option<Watcher>,
+    pub(crate) state: Option<StateFile>,
+    pub(crate) notices: Vec<String>,
+    /// The generation whose batch is going out: target and number.
+    pub(crate) in_flight: Option<(usize, u64)>,
+    /// Handed over but perhaps still inside the sink.
+    pub(crate) unsaved: Vec<(usize, u64)>,
+    buffer: Vec<u8>,
+    /// When bytes last went to the sink.
+    pub(crate) moved: Instant,
+    pub(crate) next_index: usize,
+    /// The process ends: what was held goes out.
+    pub(crate) last: bool,
+    /// Records of the state file that no path has taken up yet.
+    pub(crate) saved: Vec<(usize, Saved)>,
+    pub(crate) polling: bool,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) patterns_changed: bool,
+    pub(crate) patterns_seen: bool,
+    pub(crate) pattern_watches: Vec<i32>,
+    turn: usize,
+}
+
+impl<S: Sink> Engine<S> {
+    pub(crate) fn new(config: Config, sink: S, stats: Stats) -> Self {
+        Self {
+            config,
+            sink,
+            stats,
+            targets: Vec::new(),
+            watcher: None,
+            state: None,
+            notices: Vec::new(),
+            in_flight: None,
+            unsaved: Vec::new(),
+            buffer: vec![0; BUFFER],
+            moved: Instant::now(),
+            next_index: 0,
+            last: false,
+            saved: Vec::new(),
+            polling: false,
+            changes: Vec::new(),
+            patterns_changed: true,
+            patterns_seen: false,
+            pattern_watches: Vec::new(),
+            turn: 0,
+        }
+    }
+
+    fn bounds(&self, target: usize, upto: u64) -> Bounds {
+        let bulk = match (self.sink.moves(), &self.state) {
+            (false, _) => 0,
+            (true, None) => BULK,
+            (true, Some(_)) => WINDOW as u64,
+        };
+        Bounds { upto, bulk, line_end: self.targets[target].line_end, head: self.config.head }
+    }
+
+    /// Hands over what there is.
+    pub(crate) fn pass(&mut self) -> Result<Step, FollowError> {
+        if !self.flush()? {
+            return Ok(Step::Blocked);
+        }
+        if let Some((target, number)) = self.in_flight {
+            match self.targets[target].position(number) {
+                Some(at) => match self.advance(target, at, u64::MAX, 0)? {
+                    Step::Dry | Step::More => {}
+                    other => return Ok(other),
+                },
+                None => self.in_flight = None,
+            }
+        }
+        let count = self.targets.len();
+        let (mut more, mut at) = (false, None);
+        for turn in 0..count {
+            let target = (self.turn + turn) % count;
+            if !self.targets[target].ready {
+                continue;
+            }
+            match self.pass_target(target)? {
+                Step::Dry => self.targets[target].ready = false,
+                Step::More => more = true,
+                Step::At(time) => at = Some(at.map_or(time, |other: Instant| other.min(time))),
+                Step::Blocked => {
+                    // Where it stopped it goes on, so that no file starves.
+                    self.turn = target;
+                    return Ok(Step::Blocked);
+                }
+            }
+        }
+        if !self.flush()? {
+            return Ok(Step::Blocked);
+        }
+        Ok(if more { Step::More } else { at.map_or(Step::Dry, Step::At) })
+    }
+
+    /// Hands over one path's generations, oldest first, each up to the size it had when the pass began: the youngest is
+    /// measured first, so a line that was written to the old file before the new one's first line comes out first.
+    fn pass_target(&mut self, target: usize) -> Result<Step, FollowError> {
+        let count = self.targets[target].generations.len();
+        if count == 1 {
+            let step = self.advance(target, 0, u64::MAX, TURN)?;
+            if self.targets[target].presence != Presence::There {
+                self.close_done(target)?;
+            }
+            self.measure(target);
+            return Ok(step);
+        }
+        let mut sizes = vec![u64::MAX; count];
+        for at in (0..count).rev() {
+            let generation = &mut self.targets[target].generations[at];
+            if generation.stream.is_none() {
+                sizes[at] = generation.size().map_err(FollowError::Read)?;
+            }
+        }
+        let numbers: Vec<u64> = self.targets[target].generations.iter().map(|generation| generation.number).collect();
+        let mut result = Step::Dry;
+        for (number, upto) in numbers.into_iter().zip(sizes) {
+            let Some(at) = self.targets[target].position(number) else { continue };
+            match self.advance(target, at, upto, TURN)? {
+                Step::Dry => {}
+                // The next generation waits until this one is dry.
+                other => {
+                    result = other;
+                    break;
+                }
+            }
+        }
+        self.close_done(target)?;
+        self.measure(target);
+        Ok(result)
+    }
+
+    /// Hands over one generation until it is dry, `upto` is reached or its turn is over.
+    fn advance(&mut self, target: usize, at: usize, upto: u64, turn: u64) -> Result<Step, FollowError> {
+        let began = self.targets[target].generations[at].offset;
+        loop {
+            if self.targets[target].generations[at].stream.is_some() {
+                return self.advance_stream(target, at);
+            }
+            if self.targets[target].generations[at].in_batch() {
+                match self.hand_over_batch(target, at)? {
+                    Step::Dry => {}
+                    other => return Ok(other),
+                }
+            }
+            let done = self.targets[target].generations[at].offset.wrapping_sub(began);
+            if turn == 0 {
+                return Ok(Step::Dry);
+            }
+            if done >= turn && done < u64::MAX / 2 {
+                return Ok(Step::More);
+            }
+            let bounds = self.bounds(target, upto);
+            let generation = &mut self.targets[target].generations[at];
+            generation.waiting = false;
+            match generation.look(bounds, &mut self.buffer).map_err(FollowError::Read)? {
+                Look::Dry => {
+                    let unread = generation.offset < generation.seen;
+                    generation.waiting = unread;
+                    return if unread { self.end_partial(target, at) } else { Ok(Step::Dry) };
+                }
+                Look::Batch => {}
+                Look::Truncated => {
+                    self.truncated(target, at)?;
+                    return Ok(Step::More);
+                }
+                Look::Lines { from, to } => match self.offer_lines(target, at, from, to)? {
+                    Step::Dry if self.targets[target].generations[at].waiting => return Ok(Step::Dry),
+                    Step::Dry => {}
+                    other => return Ok(other),
+                },
+            }
+        }
+    }
+
+    fn offer_lines(&mut self, target: usize, at: usize, from: usize, to: usize) -> Result<Step, FollowError> {
+        let hold = self.sink.hold();
+        let followed = &mut self.targets[target];
+        let generation = &mut followed.generations[at];
+        let whole = generation.offset + (to - from) as u64 >= generation.seen;
+        let piece = Piece {
+            source: &followed.source,
+            offset: generation.offset,
+            bytes: &self.buffer[from..to],
+            begins: true,
+            ends: true,
+            line_bytes: None,
+            add_end: false,
+            last: whole && (self.last || generation.grew.elapsed() >= hold),
+        };
+        let Taken { bytes, then } = self.sink.take(piece).map_err(FollowError::Output)?;
+        if bytes > 0 {
+            generation.advance_in(&self.buffer[..from + bytes], bytes);
+            followed.bytes_read.inc_by(bytes as u64);
+            self.moved = Instant::now();
+        }
+        if bytes < to - from && self.sink.moves() {
+            // Bytes that go out unchanged may stop inside a line; the rest of these lines comes before all else.
+            let generation = &mut self.targets[target].generations[at];
+            generation.set_batch(generation.offset + (to - from - bytes) as u64).map_err(FollowError::Read)?;
+            self.in_flight = Some((target, generation.number));
+        } else {
+            self.taken(target, at)?;
+        }
+        self.after(target, at, then)
+    }
+
+    fn after(&mut self, target: usize, at: usize, then: Then) -> Result<Step, FollowError> {
+        Ok(match then {
+            Then::More => Step::Dry,
+            Then::Blocked => Step::Blocked,
+            Then::At(time) => Step::At(time),
+            Then::Held => {
+                self.targets[target].generations[at].waiting = true;
+                Step::Dry
+            }
+        })
+    }
+
+    /// Moves the current batch, or, where it is one long line for a sink that reads, feeds it in pieces.
+    fn hand_over_batch(&mut self, target: usize, at: usize) -> Result<Step, FollowError> {
+        let moves = self.sink.moves();
+        while self.targets[target].generations[at].in_batch() {
+            let followed = &mut self.targets[target];
+            let generation = &mut followed.generations[at];
+            self.in_flight = Some((target, generation.number));
+            let left = generation.batch_end - generation.offset;
+            let moved = if moves {
+                match self.sink.splice(&followed.source, generation.file.as_fd(), generation.offset, left) {
+                    Ok(moved) => Some(moved),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Step::Blocked),
+                    Err(error) if error.kind() == io::ErrorKind::Unsupported => None,
+                    Err(error) => return Err(FollowError::Output(error)),
+                }
+            } else {
+                None
+            };
+            let bytes = match moved {
+                Some(bytes) => bytes,
+                None => match self.offer_window(target, at)? {
+                    Ok(bytes) => bytes,
+                    Err(step) => return Ok(step),
+                },
+            };
+            let followed = &mut self.targets[target];
+            let generation = &mut followed.generations[at];
+            if bytes == 0 {
+                // The file is shorter than it was: the next look tells why.
+                generation.cancel_batch();
+                break;
+            }
+            generation.advance(bytes as u64);
+            followed.bytes_read.inc_by(bytes as u64);
+            self.moved = Instant::now();
+        }
+        self.in_flight = None;
+        self.targets[target].generations[at].continues = false;
+        self.taken(target, at)?;
+        Ok(Step::Dry)
+    }
+
+    /// Offers the next window of a batch. The inner error is the step to stop with.
+    fn offer_window(&mut self, target: usize, at: usize) -> Result<Result<usize, Step>, FollowError> {
+        let followed = &mut self.targets[target];
+        let generation = &mut followed.generations[at];
+        let left = generation.batch_end - generation.offset;
+        let wanted = usize::try_from(left).unwrap_or(WINDOW).min(WINDOW);
+        let window = &mut self.buffer[MARKER_BYTES..MARKER_BYTES + wanted];
+        let read = crate::identity::read_at(&generation.file, window, generation.offset).map_err(FollowError::Read)?;
+        if read == 0 {
+            return Ok(Ok(0));
+        }
+        let begins = generation.offset == generation.batch_start && !generation.continues;
+        let length = generation.batch_end - generation.batch_start;
+        let piece = Piece {
+            source: &followed.source,
+            offset: generation.offset,
+            bytes: &window[..read],
+            begins,
+            ends: read as u64 == left,
+            line_bytes: (length > WINDOW as u64).then_some(length),
+            add_end: generation.add_end,
+            last: true,
+        };
+        let Taken { bytes, then } = self.sink.take(piece).map_err(FollowError::Output)?;
+        if bytes == 0 {
+            return Ok(Err(match self.after(target, at, then)? {
+                Step::Dry => Step::More,
+                other => other,
+            }));
+        }
+        Ok(Ok(bytes))
+    }
+
+    fn advance_stream(&mut self, target: usize, at: usize) -> Result<Step, FollowError> {
+        loop {
+            let followed = &mut self.targets[target];
+            let generation = &mut followed.generations[at];
+            let Some(stream) = generation.stream.as_mut() else { return Ok(Step::Dry) };
+            let ripe = stream.window.ripe(followed.line_end);
+            let done = stream.window.ended || stream.broken;
+            let last = done && ripe.is_none();
+            let Some(ripe) = ripe.or_else(|| if last { stream.window.rest() } else { None }) else {
+                if done {
+                    return Ok(Step::Dry);
+                }
+                if let Err(error) = stream.window.fill(&mut stream.decoder) {
+                    self.broken_stream(target, at, &error)?;
+                }
+                continue;
+            };
+            let piece = Piece {
+                source: &followed.source,
+                offset: stream.window.offset,
+                bytes: &stream.window.bytes()[..ripe.bytes],
+                begins: ripe.begins,
+                ends: ripe.ends,
+                line_bytes: None,
+                add_end: last,
+                last: done,
+            };
+            let Taken { bytes, then } = self.sink.take(piece).map_err(FollowError::Output)?;
+            stream.window.consume(bytes);
+            if bytes == ripe.bytes {
+                stream.window.in_line = !ripe.ends;
+            }
+            generation.offset += bytes as u64;
+            generation.batch_end = generation.offset;
+            followed.bytes_read.inc_by(bytes as u64);
+            self.moved = Instant::now();
+            let middle = stream.window.in_line || bytes < ripe.bytes;
+            let number = generation.number;
+            self.in_flight = middle.then_some((target, number));
+            if !middle {
+                self.taken(target, at)?;
+            }
+            if then == Then::Held {
+                // Held lines of a compressed file are whole: more is read until the window is full.
+                let stream = self.targets[target].generations[at].stream.as_mut();
+                if let Some(stream) = stream.filter(|stream| !stream.window.ended) {
+                    let _ = stream.window.fill(&mut stream.decoder);
+                }
+                continue;
+            }
+            match self.after(target, at, then)? {
+                Step::Dry => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// A compressed file ended too early: it is damaged, or still being written.
+    fn broken_stream(&mut self, target: usize, at: usize, error: &io::Error) -> Result<(), FollowError> {
+        let generation = &mut self.targets[target].generations[at];
+        let (silent, offset) = (generation.grew.elapsed() >= self.config.rotate_wait, generation.offset);
+        let Some(stream) = generation.stream.as_mut() else { return Ok(()) };
+        let size = crate::identity::Facts::of(&generation.file).map_err(FollowError::Read)?.size;
+        stream.broken = true;
+        if size > stream.compressed && !silent {
+            let mut decoder = crate::gz::Gz::open(&generation.file).map_err(FollowError::Read)?;
+            if decoder.skip(offset + stream.window.bytes().len() as u64).unwrap_or(false) {
+                stream.decoder = decoder;
+                stream.compressed = size;
+                stream.broken = false;
+                return Ok(());
+            }
+        }
+        self.stats.decode_errors.inc();
+        let path = self.targets[target].shown();
+        tracing::warn!(path, %error, offset, "compressed generation could not be read to its end");
+        Ok(())
+    }
+
+    /// A last line without its end: it waits, unless its time is over.
+    fn end_partial(&mut self, target: usize, at: usize) -> Result<Step, FollowError> {
+        let partial = self.config.partial;
+        let generation = &self.targets[target].generations[at];
+        if partial.is_some_and(|wait| generation.grew.elapsed() >= wait) {
+            return self.release_partial(target, at, false);
+        }
+        Ok(Step::Dry)
+    }
+
+    /// Hands over an unfinished line, with or without an added line end.
+    pub(crate) fn release_partial(&mut self, target: usize, at: usize, add_end: bool) -> Result<Step, FollowError> {
+        let generation = &mut self.targets[target].generations[at];
+        let size = generation.size().map_err(FollowError::Read)?;
+        if generation.in_batch() || size <= generation.offset {
+            return Ok(Step::Dry);
+        }
+        generation.set_batch(size).map_err(FollowError::Read)?;
+        // A sink that moves bytes gets the end as a piece of its own.
+        let apart = add_end && self.sink.moves();
+        generation.add_end = add_end && !apart;
+        match self.hand_over_batch(target, at)? {
+            Step::Dry => {}
+            other => return Ok(other),
+        }
+        let followed = &mut self.targets[target];
+        followed.generations[at].add_end = false;
+        if apart {
+            let (offset, bytes) = (followed.generations[at].offset, followed.line_end.bytes());
+            let source = &followed.source;
+            let piece = Piece { source, offset, bytes, begins: false, ends: true, line_bytes: None, add_end: true, last: true };
+            self.sink.take(piece).map_err(FollowError::Output)?;
+        }
+        Ok(Step::Dry)
+    }
+
+    /// A batch is with the sink: its place is remembered once the output has accepted it.
+    fn taken(&mut self, target: usize, at: usize) -> Result<(), FollowError> {
+        if self.state.is_none() {
+            return Ok(());
+        }
+        let number = self.targets[target].generations[at].number;
+        if !self.unsaved.contains(&(target, number)) {
+            self.unsaved.push((target, number));
+        }
+        self.flush().map(drop)
+    }
+
+    /// Pushes the sink's output; when all of it is out, remembers the places.
+    pub(crate) fn flush(&mut self) -> Result<bool, FollowError> {
+        let out = self.sink.flush().map_err(FollowError::Output)?;
+        if out && !self.unsaved.is_empty() {
+            for (target, number) in std::mem::take(&mut self.unsaved) {
+                if let Some(at) = self.targets[target].position(number) {
+                    self.save(target, at, false);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Remembers one generation in the state file.
+    pub(crate) fn save(&mut self, target: usize, at: usize, closed: bool) {
+        let Some(state) = self.state.as_mut() else { return };
+        let path = self.targets[target].path_digest();
+        let generation = &mut self.targets[target].generations[at];
+        if generation.in_batch() || (!closed && generation.saved == Some(generation.offset)) {
+            return;
+        }
+        let mut trace = generation.trace();
+        trace.offset = generation.offset;
+        let saved = Saved { path, trace, order: generation.number, closed };
+        generation.saved = Some(generation.offset);
+        match state.save(&mut generation.slot, &saved) {
+            Ok(()) => self.stats.checkpoint_writes.inc(),
+            Err(_) => self.stats.checkpoint_errors.inc(),
+        };
+    }
+
+    /// Closes older generations that are dry and silent, and copies that are read.
+    pub(crate) fn close_done(&mut self, target: usize) -> Result<(), FollowError> {
+        let mut at = 0;
+        while at < self.targets[target].generations.len() {
+            let followed = &self.targets[target];
+            let generation = &followed.generations[at];
+            let is_last = at + 1 == followed.generations.len();
+            let is_live = is_last && followed.presence == Presence::There;
+            if is_live || generation.in_batch() || self.in_flight == Some((target, generation.number)) {
+                at += 1;
+                continue;
+            }
+            if !self.is_over(target, at)? {
+                at += 1;
+                continue;
+            }
+            let followed = &self.targets[target];
+            let generation = &followed.generations[at];
+            if generation.stream.is_none() && generation.unread() > 0 {
+                let glue = generation.kind == Kind::Copy && !is_last;
+                if !matches!(self.end_of_generation(target, at, glue)?, Step::Dry) {
+                    return Ok(());
+                }
+            }
+            self.close(target, at);
+        }
+        Ok(())
+    }
+
+    /// Whether a generation that is not under the name any more needs no further look.
+    fn is_over(&self, target: usize, at: usize) -> Result<bool, FollowError> {
+        let followed = &self.targets[target];
+        let generation = &followed.generations[at];
+        let is_last = at + 1 == followed.generations.len();
+        if let Some(stream) = &generation.stream {
+            return Ok((stream.window.ended || stream.broken) && stream.window.bytes().is_empty());
+        }
+        if generation.waiting && self.sink_holds(generation) {
+            return Ok(false);
+        }
+        if generation.kind == Kind::Copy {
+            // The end of a copy goes on in the truncated file: they must go out together.
+            let next_has_line = !is_last && self.has_line(target, at + 1)?;
+            return Ok(generation.unread() == 0 || next_has_line || generation.grew.elapsed() >= self.config.rotate_wait);
+        }
+        // While nothing took its name, the writer may well still have it open.
+        let orphan = is_last && crate::identity::Facts::of(&generation.file).is_ok_and(|facts| facts.links > 0);
+        let silent = generation.grew.elapsed() >= self.config.rotate_wait;
+        let settled = generation.replaced.is_some_and(|since| since.elapsed() >= self.config.rotate_wait);
+        let lingers = generation.replaced.is_some_and(|since| since.elapsed() >= self.config.rotate_linger);
+        Ok(!orphan && settled && (silent || (lingers && generation.unread() == 0)))
+    }
+
+    fn sink_holds(&self, generation: &Generation) -> bool {
+        let hold = self.sink.hold();
+        hold != std::time::Duration::MAX && generation.grew.elapsed() < hold
+    }
+
+    fn has_line(&self, target: usize, at: usize) -> Result<bool, FollowError> {
+        let followed = &self.targets[target];
+        let generation = &followed.generations[at];
+        let mut buffer = vec![0; 4096];
+        let found = crate::lines::first_end(&generation.file, followed.line_end, generation.offset, &mut buffer);
+        Ok(found.map_err(FollowError::Read)?.is_ok())
+    }
+
+    fn end_of_generation(&mut self, target: usize, at: usize, glue: bool) -> Result<Step, FollowError> {
+        let glue = glue && self.has_line(target, at + 1)?;
+        let step = self.release_partial(target, at, !glue)?;
+        if step == Step::Dry && glue {
+            self.targets[target].generations[at + 1].continues = true;
+            return self.advance(target, at + 1, u64::MAX, 1);
+        }
+        Ok(step)
+    }
+
+    /// Forgets an open generation; its trace stays known.
+    pub(crate) fn close(&mut self, target: usize, at: usize) {
+        self.save(target, at, true);
+        let followed = &mut self.targets[target];
+        let Some(generation) = followed.generations.remove(at) else { return };
+        if let (Some(watch), Some(watcher)) = (generation.watch, self.watcher.as_mut()) {
+            watcher.forget_file(watch);
+        }
+        followed.remember(generation.trace(), generation.slot);
+        self.stats.files_open.dec();
+        let (path, number) = (followed.shown(), generation.number);
+        tracing::debug!(path, number, offset = generation.offset, "generation closed");
+    }
+
+    fn measure(&mut self, target: usize) {
+        let followed = &mut self.targets[target];
+        let lag: u64 = followed.generations.iter().map(|generation| generation.seen.saturating_sub(generation.offset)).sum();
+        followed.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        followed.behind_since = if lag == 0 { None } else { followed.behind_since.or(Some(Instant::now())) };
+    }
+
+    /// While the output is stuck: content that was changed is noticed now, as its copy may be gone later.
+    pub(crate) fn look_while_blocked(&mut self) -> Result<(), FollowError> {
+        for target in 0..self.targets.len() {
+            let mut at = self.targets[target].generations.len();
+            while at > 0 {
+                at -= 1;
+                let generation = &mut self.targets[target].generations[at];
+                let touched = generation.stream.is_none() && std::mem::take(&mut generation.touched);
+                if touched && generation.is_other_content().map_err(FollowError::Read)? {
+                    self.truncated(target, at)?;
+                }
+            }
+            self.measure(target);
+        }
+        Ok(())
+    }
+
+    /// Bytes that are known and were not handed over, in all files.
+    pub(crate) fn unread(&self) -> u64 {
+        self.targets.iter().flat_map(|target| &target.generations).map(Generation::unread).sum()
+    }
+
+    /// The time at which something is due even if nothing happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        // What was due before now has been looked at by the pass that just ended.
+        let now = Instant::now();
+        let mut due: Option<Instant> = None;
+        let mut at = |time: Option<Instant>| due = [due, time.filter(|time| *time > now)].into_iter().flatten().min();
+        let hold = self.sink.hold();
+        for target in &self.targets {
+            let last = target.generations.len().saturating_sub(1);
+            for (index, generation) in target.generations.iter().enumerate() {
+                if generation.waiting {
+                    at(self.config.partial.and_then(|wait| generation.grew.checked_add(wait)));
+                    at(generation.grew.checked_add(hold).filter(|_| hold != std::time::Duration::MAX));
+                }
+                if index < last || target.presence != Presence::There {
+                    let since = generation.replaced.map_or(generation.grew, |since| since.max(generation.grew));
+                    at(since.checked_add(self.config.rotate_wait));
+                }
+            }
+        }
+        due
+    }
+}

@@ -1,0 +1,413 @@
+//! One file that is or was the log: what of it has been handed over, and what can be next.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags};
+use tokio::time::Instant;
+
+use crate::gz::Gz;
+use crate::identity::{Facts, Identity, MARKER_BYTES, Print, Trace, read_at};
+use crate::lines::{LineEnd, first_end, last_end};
+use crate::output::WINDOW;
+use crate::window::Window;
+
+/// Bytes that the loop's one buffer has: a window, and before it the marker that is compared with each read.
+pub(crate) const BUFFER: usize = WINDOW + MARKER_BYTES;
+
+/// How a generation came to be followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It is, or was, the file under the name.
+    Log,
+    /// A copy that copytruncate made: its end goes on in the file that was truncated.
+    Copy,
+}
+
+/// Content that cannot be read twice.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) decoder: Gz,
+    pub(crate) window: Window,
+    /// Size of the compressed file when its decoder was made; a larger one means that it is still being written.
+    pub(crate) compressed: u64,
+    /// Decompression failed at the window's end.
+    pub(crate) broken: bool,
+}
+
+/// One file and how far it has been handed over.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub(crate) number: u64,
+    pub(crate) file: File,
+    pub(crate) identity: Identity,
+    pub(crate) kind: Kind,
+    pub(crate) stream: Option<Box<Stream>>,
+    /// Everything before has been handed over.
+    pub(crate) offset: u64,
+    /// Bytes from `offset` to here are promised to the sink, which takes nothing else before.
+    pub(crate) batch_end: u64,
+    /// Where the current batch began.
+    pub(crate) batch_start: u64,
+    /// The first bytes of the next batch go on with a line of the generation before.
+    pub(crate) continues: bool,
+    /// The current batch is a last line that will never get its end.
+    pub(crate) add_end: bool,
+    marker: Box<[u8; MARKER_BYTES]>,
+    marker_bytes: usize,
+    /// The marker holds the bytes before this offset.
+    marker_at: u64,
+    head: Print,
+    /// The largest size that was seen since the last truncation.
+    pub(crate) seen: u64,
+    /// No line ends between `offset` and here.
+    searched: u64,
+    /// When bytes were last found.
+    pub(crate) grew: Instant,
+    /// When another file took its name.
+    pub(crate) replaced: Option<Instant>,
+    pub(crate) watch: Option<i32>,
+    pub(crate) slot: Option<usize>,
+    /// What the state file holds of it.
+    pub(crate) saved: Option<u64>,
+    truncated: bool,
+    bulk: bool,
+    /// An event said that it was written; the head is compared where nothing is new.
+    pub(crate) touched: bool,
+    /// Whole lines are there that the sink held back, or a partial line.
+    pub(crate) waiting: bool,
+}
+
+/// What [`Generation::look`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// No whole line.
+    Dry,
+    /// Whole lines, in the buffer at that range.
+    Lines { from: usize, to: usize },
+    /// A batch in the file; `batch_end` is set.
+    Batch,
+    /// The content is not what it was: look for a copy and start over.
+    Truncated,
+}
+
+/// What bounds one look.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Nothing beyond this offset is handed over now.
+    pub(crate) upto: u64,
+    /// The longest batch of lines that is moved at once; 0 where everything goes through memory.
+    pub(crate) bulk: u64,
+    pub(crate) line_end: LineEnd,
+    pub(crate) head: usize,
+}
+
+/// Opens a file for following: never waits, never becomes a controlling terminal.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file: OwnedFd = rustix::fs::open(path, flags, Mode::empty())?;
+    Ok(file.into())
+}
+
+impl Generation {
+    /// Follows an open file from `offset`.
+    pub(crate) fn new(file: File, facts: &Facts, number: u64, offset: u64, head: usize, kind: Kind) -> io::Result<Self> {
+        let mut generation = Self {
+            number,
+            file,
+            identity: facts.identity,
+            kind,
+            stream: None,
+            offset,
+            batch_end: offset,
+            batch_start: offset,
+            continues: false,
+            add_end: false,
+            marker: Box::new([0; MARKER_BYTES]),
+            marker_bytes: 0,
+            marker_at: offset,
+            head: Print::default(),
+            seen: facts.size,
+            searched: offset,
+            grew: Instant::now(),
+            replaced: None,
+            watch: None,
+            slot: None,
+            saved: None,
+            truncated: false,
+            bulk: false,
+            touched: false,
+            waiting: false,
+        };
+        generation.mark(offset)?;
+        generation.read_head(head)?;
+        Ok(generation)
+    }
+
+    /// Follows a compressed file from an offset in its content.
+    pub(crate) fn decompress(mut self) -> io::Result<Self> {
+        let mut decoder = Gz::open(&self.file)?;
+        let _ = decoder.skip(self.offset)?;
+        let mut window = Window::default();
+        window.preload(&[], self.offset);
+        let compressed = Facts::of(&self.file)?.size;
+        self.stream = Some(Box::new(Stream { decoder, window, compressed, broken: false }));
+        Ok(self)
+    }
+
+    fn read_head(&mut self, head: usize) -> io::Result<()> {
+        let mut buffer = vec![0; head];
+        let read = read_at(&self.file, &mut buffer, 0)?;
+        self.head = Print::of(&buffer[..read]);
+        Ok(())
+    }
+
+    /// Remembers the bytes before `offset`.
+    fn mark(&mut self, offset: u64) -> io::Result<()> {
+        let bytes = usize::try_from(offset).unwrap_or(MARKER_BYTES).min(MARKER_BYTES);
+        self.marker_bytes = read_at(&self.file, &mut self.marker[..bytes], offset - bytes as u64)?;
+        self.marker_at = offset;
+        Ok(())
+    }
+
+    /// What tells this file and place again.
+    pub(crate) fn trace(&self) -> Trace {
+        let marker = Print::of(&self.marker[..self.marker_bytes]);
+        Trace { identity: self.identity, head: self.head, offset: self.marker_at, marker }
+    }
+
+    /// Whether a batch is being handed over.
+    pub(crate) fn in_batch(&self) -> bool {
+        self.offset < self.batch_end
+    }
+
+    /// Bytes that are there and were not handed over; 0 for compressed ones, whose length nobody knows.
+    pub(crate) fn unread(&self) -> u64 {
+        match &self.stream {
+            Some(stream) => stream.window.bytes().len() as u64,
+            None => Facts::of(&self.file).map_or(0, |facts| facts.size).saturating_sub(self.offset),
+        }
+    }
+
+    /// The size now, remembered as seen.
+    pub(crate) fn size(&mut self) -> io::Result<u64> {
+        let size = Facts::of(&self.file)?.size;
+        self.saw(size);
+        Ok(size)
+    }
+
+    fn saw(&mut self, size: u64) {
+        if size > self.seen {
+            self.seen = size;
+            self.grew = Instant::now();
+        }
+    }
+
+    /// Finds what can be handed over next. Only between batches.
+    pub(crate) fn look(&mut self, bounds: Bounds, buffer: &mut [u8]) -> io::Result<Look> {
+        if self.marker_at != self.offset {
+            return self.look_again(bounds, buffer);
+        }
+        if self.truncated && self.offset == 0 && !self.skip_hole()? {
+            return Ok(Look::Dry);
+        }
+        if self.bulk {
+            return self.look_far(bounds, buffer);
+        }
+        let lead = self.marker_bytes;
+        let start = self.marker_at - lead as u64;
+        let read = read_at(&self.file, &mut buffer[..lead + WINDOW], start)?;
+        if read < lead || buffer[..lead] != self.marker[..lead] {
+            return Ok(Look::Truncated);
+        }
+        self.saw(start + read as u64);
+        let fresh = read - lead;
+        if fresh == 0 {
+            return self.nothing_new();
+        }
+        self.touched = false;
+        if fresh == WINDOW && bounds.bulk > 0 {
+            self.bulk = true;
+            return self.look_far(bounds, buffer);
+        }
+        self.look_near(bounds, buffer, lead, fresh)
+    }
+
+    fn look_near(&mut self, bounds: Bounds, buffer: &mut [u8], lead: usize, fresh: usize) -> io::Result<Look> {
+        let allowed = usize::try_from(bounds.upto.saturating_sub(self.offset)).unwrap_or(usize::MAX).min(fresh);
+        let data = &buffer[lead..lead + allowed];
+        if let Some(end) = bounds.line_end.last(data, self.offset) {
+            if self.head_grows(bounds.head) {
+                self.read_head(bounds.head)?;
+            }
+            // A line that began in the generation before goes out alone, as a batch whose start is no line start.
+            if self.continues {
+                let first = bounds.line_end.first(data, self.offset).unwrap_or(end);
+                return self.set_batch(self.offset + first as u64);
+            }
+            return Ok(Look::Lines { from: lead, to: lead + end });
+        }
+        if fresh < WINDOW {
+            return Ok(Look::Dry);
+        }
+        self.long_line(bounds, buffer, self.offset + fresh as u64 - 1)
+    }
+
+    /// The head of a small file is taken again while it grows.
+    fn head_grows(&self, head: usize) -> bool {
+        (self.head.bytes as usize) < head && u64::from(self.head.bytes) < self.seen
+    }
+
+    /// After a batch that ended early: the file may have shrunk under it.
+    fn look_again(&mut self, bounds: Bounds, buffer: &mut [u8]) -> io::Result<Look> {
+        if !self.fits_marker()? {
+            return Ok(Look::Truncated);
+        }
+        self.mark(self.offset)?;
+        self.searched = self.offset;
+        self.look(bounds, buffer)
+    }
+
+    fn fits_marker(&self) -> io::Result<bool> {
+        let mut found = [0; MARKER_BYTES];
+        let found = &mut found[..self.marker_bytes];
+        let read = read_at(&self.file, found, self.marker_at - self.marker_bytes as u64)?;
+        Ok(read == self.marker_bytes && found[..] == self.marker[..self.marker_bytes])
+    }
+
+    fn nothing_new(&mut self) -> io::Result<Look> {
+        if !std::mem::take(&mut self.touched) {
+            return Ok(Look::Dry);
+        }
+        // Written, but nothing new: truncated and not regrown, or rewritten in place.
+        let size = Facts::of(&self.file)?.size;
+        let other = size < self.offset || (self.head.bytes > 0 && !self.trace().head_fits(&self.file)?);
+        Ok(if other { Look::Truncated } else { Look::Dry })
+    }
+
+    /// Whether the content is not what was handed over: for looks without an event.
+    pub(crate) fn is_other_content(&mut self) -> io::Result<bool> {
+        let size = self.size()?;
+        Ok(size < self.marker_at || !self.fits_marker()?)
+    }
+
+    fn look_far(&mut self, bounds: Bounds, buffer: &mut [u8]) -> io::Result<Look> {
+        if !self.fits_marker()? {
+            return Ok(Look::Truncated);
+        }
+        let size = self.size()?;
+        if size.saturating_sub(self.offset) < WINDOW as u64 {
+            self.bulk = false;
+            return self.look(bounds, buffer);
+        }
+        if self.head_grows(bounds.head) {
+            self.read_head(bounds.head)?;
+        }
+        let target = size.min(bounds.upto).min(self.offset + bounds.bulk);
+        let from = self.searched.max(self.offset);
+        if target > from
+            && !self.continues
+            && let Some(end) = last_end(&self.file, bounds.line_end, from, target, buffer)?
+        {
+            return self.set_batch(end);
+        }
+        self.long_line(bounds, buffer, if self.continues { from } else { target.saturating_sub(1).max(from) })
+    }
+
+    /// A line longer than a batch becomes a batch when its end has been written, however long it is.
+    fn long_line(&mut self, bounds: Bounds, buffer: &mut [u8], from: u64) -> io::Result<Look> {
+        match first_end(&self.file, bounds.line_end, self.searched.max(from), buffer)? {
+            Ok(end) if end <= bounds.upto => self.set_batch(end),
+            Ok(_) => Ok(Look::Dry),
+            Err(searched) => {
+                self.searched = searched;
+                Ok(Look::Dry)
+            }
+        }
+    }
+
+    /// The next bytes up to `end` are a batch. Its marker is taken now, before the file can change under it.
+    pub(crate) fn set_batch(&mut self, end: u64) -> io::Result<Look> {
+        self.batch_start = self.offset;
+        self.batch_end = end;
+        self.mark(end)?;
+        self.searched = end;
+        Ok(Look::Batch)
+    }
+
+    /// Bytes of a batch whose marker was taken in advance went out.
+    pub(crate) fn advance(&mut self, bytes: u64) {
+        self.offset += bytes;
+    }
+
+    /// Lines from the buffer went out: `gone` is what the buffer holds up to the new offset, marker included.
+    pub(crate) fn advance_in(&mut self, gone: &[u8], bytes: usize) {
+        self.offset += bytes as u64;
+        let marker = gone.len().min(MARKER_BYTES);
+        self.marker[..marker].copy_from_slice(&gone[gone.len() - marker..]);
+        self.marker_bytes = marker;
+        self.marker_at = self.offset;
+        self.searched = self.offset;
+    }
+
+    /// The rest of the batch will be looked for anew.
+    pub(crate) fn cancel_batch(&mut self) {
+        self.batch_end = self.offset;
+    }
+
+    /// Starts over with the content that is there now.
+    pub(crate) fn restart(&mut self, head: usize) -> io::Result<()> {
+        self.offset = 0;
+        self.batch_end = 0;
+        self.batch_start = 0;
+        self.searched = 0;
+        self.truncated = true;
+        self.bulk = false;
+        self.touched = false;
+        self.mark(0)?;
+        self.read_head(head)?;
+        self.seen = Facts::of(&self.file)?.size;
+        self.grew = Instant::now();
+        Ok(())
+    }
+
+    /// Passes over the hole that a writer left which kept its offset over a truncation. False where only a hole is.
+    fn skip_hole(&mut self) -> io::Result<bool> {
+        let data = match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(0)) {
+            Ok(data) => data,
+            // Nothing but a hole, or nothing at all.
+            Err(rustix::io::Errno::NXIO) => return Ok(false),
+            Err(_) => return Ok(true),
+        };
+        if data == 0 {
+            return Ok(true);
+        }
+        // The kernel filled the rest of the hole's last block with zeros.
+        let mut block = vec![0; 64 * 1024];
+        let read = read_at(&self.file, &mut block, data)?;
+        let zeros = block[..read].iter().take_while(|byte| **byte == 0).count();
+        self.offset = data + zeros as u64;
+        self.batch_end = self.offset;
+        self.searched = self.offset;
+        self.mark(self.offset)?;
+        self.truncated = false;
+        Ok(true)
+    }
+
+    /// Whether the two hold the same content as far as both go: the same head and the same bytes before the shorter end.
+    pub(crate) fn shares_content(&self, other: &File, size: u64) -> io::Result<bool> {
+        if self.stream.is_some() {
+            return Ok(false);
+        }
+        let shorter = size.min(Facts::of(&self.file)?.size);
+        let print = |file: &File| crate::identity::print_before(file.as_fd(), shorter, MARKER_BYTES);
+        Ok(shorter > 0 && self.trace().head_fits(other)? && print(&self.file)? == print(other)?)
+    }
+}
+
+/// Whether a path may be followed as a file.
+pub(crate) fn is_regular(facts: &Facts) -> bool {
+    facts.kind == FileType::RegularFile
+}

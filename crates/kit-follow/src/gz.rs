@@ -1,0 +1,111 @@
+//! Compressed generations: read as a stream, known by their decompressed content.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::identity::{MARKER_BYTES, Print, Trace, read_at};
+
+/// A gzip file that is being decompressed, all members one after the other.
+pub(crate) struct Gz {
+    decoder: MultiGzDecoder<BufReader<File>>,
+}
+
+impl std::fmt::Debug for Gz {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str("Gz")
+    }
+}
+
+/// Whether the file begins as gzip does; the name alone proves nothing.
+pub(crate) fn is_gzip(file: &File) -> io::Result<bool> {
+    let mut magic = [0; 2];
+    Ok(read_at(file, &mut magic, 0)? == 2 && magic == [0x1F, 0x8B])
+}
+
+impl Gz {
+    /// Starts at the beginning of the content.
+    pub(crate) fn open(file: &File) -> io::Result<Self> {
+        // Shares the position with the other descriptor; nothing else here uses positions.
+        let mut file = file.try_clone()?;
+        io::Seek::rewind(&mut file)?;
+        Ok(Self { decoder: MultiGzDecoder::new(BufReader::with_capacity(16 * 1024, file)) })
+    }
+
+    /// Passes over content that was handed over before. False when there is less than that.
+    pub(crate) fn skip(&mut self, bytes: u64) -> io::Result<bool> {
+        Ok(io::copy(&mut self.by_ref().take(bytes), &mut io::sink())? == bytes)
+    }
+}
+
+impl Read for Gz {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.decoder.read(buffer)
+    }
+}
+
+/// Whether the content is what a trace has seen. Decompresses up to the trace's offset, and only where the head agrees.
+pub(crate) fn fits(file: &File, trace: &Trace) -> io::Result<bool> {
+    if trace.head.bytes == 0 {
+        return Ok(false);
+    }
+    let mut content = Gz::open(file)?;
+    let mut head = vec![0; trace.head.bytes as usize];
+    if content.read_exact(&mut head).is_err() || Print::of(&head) != trace.head {
+        return Ok(false);
+    }
+    if trace.offset == 0 {
+        return Ok(true);
+    }
+    let mut content = Gz::open(file)?;
+    let marker = u64::from(trace.marker.bytes);
+    let mut found = [0; MARKER_BYTES];
+    let found = &mut found[..trace.marker.bytes as usize];
+    Ok(content.skip(trace.offset - marker)? && content.read_exact(found).is_ok() && Print::of(found) == trace.marker)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::*;
+
+    fn compressed(parts: &[&[u8]]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        for part in parts {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(part).unwrap();
+            file.write_all(&encoder.finish().unwrap()).unwrap();
+        }
+        file
+    }
+
+    #[test]
+    fn all_members_are_one_content() {
+        let file = compressed(&[b"one\n", b"two\n"]);
+        let mut content = String::new();
+        Gz::open(&file).unwrap().read_to_string(&mut content).unwrap();
+        assert_eq!(content, "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_compressed_copy_is_known_by_its_content() {
+        let mut plain = tempfile::tempfile().unwrap();
+        plain.write_all(b"one\ntwo\nthree\n").unwrap();
+        let trace = Trace::take(&plain, Default::default(), 8, 1024).unwrap();
+        assert!(fits(&compressed(&[b"one\ntwo\nthree\n"]), &trace).unwrap());
+        assert!(!fits(&compressed(&[b"one\nTWO\nthree\n"]), &trace).unwrap());
+        assert!(!fits(&compressed(&[b"one\n"]), &trace).unwrap());
+    }
+
+    #[test]
+    fn a_name_alone_does_not_make_gzip() {
+        let mut plain = tempfile::tempfile().unwrap();
+        plain.write_all(b"not compressed").unwrap();
+        assert!(!is_gzip(&plain).unwrap());
+        assert!(is_gzip(&compressed(&[b"x"])).unwrap());
+    }
+}

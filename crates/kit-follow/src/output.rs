@@ -1,0 +1,296 @@
+//! Standard output that never blocks the loop and whose flags are never changed, since others may share it.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::{Errno, ReadWriteFlags};
+use rustix::net::SendFlags;
+use rustix::pipe::{PipeFlags, SpliceFlags};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// How bytes can be offered without blocking.
+#[derive(Debug)]
+enum Way {
+    /// A pipe that takes RWF_NOWAIT (Linux 6.4).
+    Pipe,
+    /// A pipe through a private one, from which a splice may fail instead of wait.
+    SplicedPipe(PrivatePipe),
+    /// `send` has a flag for it.
+    Socket,
+    /// A terminal opened once more: the new descriptor has flags of its own.
+    Terminal(OwnedFd),
+    /// Regular files never wait for a reader; what else there is gets plain writes.
+    Plain,
+}
+
+#[derive(Debug)]
+struct PrivatePipe {
+    read: OwnedFd,
+    write: OwnedFd,
+    /// Bytes inside, which come before everything else.
+    held: usize,
+}
+
+/// An output descriptor, usually a duplicate of stdout.
+#[derive(Debug)]
+pub struct Output {
+    way: Way,
+    /// Registered with the runtime where it can be waited for.
+    waited: Option<AsyncFd<OwnedFd>>,
+    plain: Option<OwnedFd>,
+    is_pipe: bool,
+    written: u64,
+}
+
+/// The most that is handed to the kernel at once; also the size of a usual pipe.
+pub const WINDOW: usize = 64 * 1024;
+
+impl Output {
+    /// Wraps a descriptor. Needs a runtime.
+    ///
+    /// # Errors
+    /// When the descriptor is closed, or cannot be registered with the runtime.
+    pub fn new(descriptor: OwnedFd) -> io::Result<Self> {
+        let stat = rustix::fs::fstat(&descriptor)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let terminal = kind == FileType::CharacterDevice && rustix::termios::isatty(&descriptor);
+        let way = match kind {
+            FileType::Fifo => Way::Pipe,
+            FileType::Socket => Way::Socket,
+            _ if terminal => Self::reopened(&descriptor).map_or(Way::Plain, Way::Terminal),
+            _ => Way::Plain,
+        };
+        let is_pipe = kind == FileType::Fifo;
+        if matches!(way, Way::Plain) {
+            return Ok(Self { way, waited: None, plain: Some(descriptor), is_pipe, written: 0 });
+        }
+        let waited = Some(registered(descriptor, Interest::WRITABLE | Interest::ERROR)?);
+        Ok(Self { way, waited, plain: None, is_pipe, written: 0 })
+    }
+
+    fn reopened(descriptor: impl AsFd) -> Option<OwnedFd> {
+        use std::os::fd::AsRawFd;
+        let path = format!("/proc/self/fd/{}", descriptor.as_fd().as_raw_fd());
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty()).ok()
+    }
+
+    fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
+        let waited = self.waited.as_ref().map(|waited| waited.get_ref().as_fd());
+        waited.or(self.plain.as_ref().map(OwnedFd::as_fd)).ok_or_else(|| Errno::BADF.into())
+    }
+
+    /// Whether [`Self::splice`] works: the output is a pipe.
+    #[must_use]
+    pub fn is_pipe(&self) -> bool {
+        self.is_pipe
+    }
+
+    /// Bytes that the output has accepted so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Asks for a pipe of that many bytes; the kernel rounds up, and refuses more than `/proc/sys/fs/pipe-max-size`.
+    ///
+    /// # Errors
+    /// When the output is no pipe or the kernel refuses.
+    pub fn resize_pipe(&self, bytes: usize) -> io::Result<usize> {
+        Ok(rustix::pipe::fcntl_setpipe_size(self.descriptor()?, bytes)?)
+    }
+
+    /// Writes some of the bytes; `WouldBlock` when the reader must read first.
+    ///
+    /// # Errors
+    /// `BrokenPipe` when the reader is gone; whatever else the kernel says.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let written = match &mut self.way {
+            Way::Pipe => {
+                let target = self.descriptor()?;
+                match rustix::io::pwritev2(target, &[IoSlice::new(bytes)], u64::MAX, ReadWriteFlags::NOWAIT) {
+                    Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE | Errno::PERM) => {
+                        self.way = Way::SplicedPipe(PrivatePipe::new()?);
+                        return self.write(bytes);
+                    }
+                    other => other?,
+                }
+            }
+            Way::SplicedPipe(private) => {
+                let target = self.waited.as_ref().ok_or(Errno::BADF)?.get_ref();
+                private.push(target.as_fd())?;
+                let written = rustix::io::write(&private.write, bytes)?;
+                private.held = written;
+                // What stays in the private pipe counts as written: `flush` tells when it is out.
+                match private.push(target.as_fd()) {
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                    _ => written,
+                }
+            }
+            Way::Socket => rustix::net::send(self.descriptor()?, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?,
+            Way::Terminal(own) => rustix::io::write(&*own, bytes)?,
+            Way::Plain => rustix::io::write(self.descriptor()?, bytes)?,
+        };
+        self.written += written as u64;
+        Ok(written)
+    }
+
+    /// Moves bytes of a file to the pipe; `WouldBlock` when the reader must read first, 0 at the file's end.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn splice(&mut self, file: BorrowedFd<'_>, mut offset: u64, bytes: u64) -> io::Result<usize> {
+        if !self.flush()? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(1 << 30);
+        let target = self.descriptor()?;
+        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+        let moved = rustix::pipe::splice(file, Some(&mut offset), target, None, bytes, flags)?;
+        self.written += moved as u64;
+        Ok(moved)
+    }
+
+    /// Pushes out what the private pipe holds. True when nothing is left.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn flush(&mut self) -> io::Result<bool> {
+        let Way::SplicedPipe(private) = &mut self.way else { return Ok(true) };
+        let target = self.waited.as_ref().ok_or(Errno::BADF)?.get_ref();
+        match private.push(target.as_fd()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns when the output may take something again, or has failed.
+    ///
+    /// # Errors
+    /// When the runtime is going away.
+    pub async fn ready(&self) -> io::Result<()> {
+        let Some(waited) = &self.waited else { return Ok(()) };
+        loop {
+            let mut guard = waited.ready(Interest::WRITABLE | Interest::ERROR).await?;
+            // The readiness that the runtime remembers may be older than the refusal, so the kernel is asked.
+            let mut asked = [rustix::event::PollFd::new(waited, rustix::event::PollFlags::OUT)];
+            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            if rustix::event::poll(&mut asked, Some(&now))? > 0 {
+                guard.retain_ready();
+                return Ok(());
+            }
+            guard.clear_ready();
+        }
+    }
+
+    /// Returns when the reader of a pipe or socket is gone. Never for other outputs.
+    pub async fn gone(&self) {
+        let Some(waited) = &self.waited else { return std::future::pending().await };
+        loop {
+            let Ok(mut guard) = waited.ready(Interest::ERROR).await else { return };
+            let mut asked = [rustix::event::PollFd::new(waited, rustix::event::PollFlags::empty())];
+            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            let found = rustix::event::poll(&mut asked, Some(&now)).unwrap_or(0);
+            if found > 0 && asked[0].revents().intersects(rustix::event::PollFlags::ERR | rustix::event::PollFlags::HUP) {
+                return;
+            }
+            guard.clear_ready();
+        }
+    }
+}
+
+/// Registers a descriptor with the runtime.
+#[expect(deprecated, reason = "the safe way in; an owned descriptor keeps the promise that the unsafe one asks for")]
+pub(crate) fn registered(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(descriptor, interest)
+}
+
+impl PrivatePipe {
+    fn new() -> io::Result<Self> {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        Ok(Self { read, write, held: 0 })
+    }
+
+    fn push(&mut self, target: BorrowedFd<'_>) -> io::Result<()> {
+        while self.held > 0 {
+            let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+            self.held -= rustix::pipe::splice(&self.read, None, target, None, self.held, flags)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn pipe() -> (std::fs::File, OwnedFd) {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        (read.into(), write)
+    }
+
+    /// Fills the pipe, reads it empty, and sees every byte once, for both ways to write to a pipe.
+    async fn every_byte_arrives(mut output: Output, mut reader: std::fs::File) {
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+        let (mut sent, mut seen, mut chunk) = (0, Vec::new(), vec![0; WINDOW]);
+        while seen.len() < bytes.len() {
+            match output.write(&bytes[sent..(sent + WINDOW).min(bytes.len())]) {
+                Ok(written) => sent += written,
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    let read = reader.read(&mut chunk).unwrap();
+                    seen.extend_from_slice(&chunk[..read]);
+                    output.ready().await.unwrap();
+                }
+            }
+            if sent == bytes.len() {
+                while !output.flush().unwrap() || seen.len() < bytes.len() {
+                    let read = reader.read(&mut chunk).unwrap();
+                    seen.extend_from_slice(&chunk[..read]);
+                }
+            }
+        }
+        assert!(seen == bytes, "other bytes arrived");
+    }
+
+    #[tokio::test]
+    async fn a_full_pipe_refuses_and_loses_nothing() {
+        let (reader, writer) = pipe();
+        every_byte_arrives(Output::new(writer).unwrap(), reader).await;
+    }
+
+    #[tokio::test]
+    async fn a_private_pipe_stands_in_where_the_kernel_is_older() {
+        let (reader, writer) = pipe();
+        let mut output = Output::new(writer).unwrap();
+        output.way = Way::SplicedPipe(PrivatePipe::new().unwrap());
+        every_byte_arrives(output, reader).await;
+    }
+
+    #[tokio::test]
+    async fn the_flags_of_the_given_descriptor_stay_as_they_were() {
+        let (_reader, writer) = pipe();
+        let shared = writer.try_clone().unwrap();
+        let mut output = Output::new(writer).unwrap();
+        output.write(b"line\n").unwrap();
+        assert!(!rustix::fs::fcntl_getfl(shared).unwrap().contains(OFlags::NONBLOCK));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_leaves_is_noticed_without_a_write() {
+        let (reader, writer) = pipe();
+        let output = Output::new(writer).unwrap();
+        let early = tokio::time::timeout(std::time::Duration::from_millis(20), output.gone()).await;
+        assert!(early.is_err(), "the reader is still there");
+        drop(reader);
+        output.gone().await;
+    }
+}

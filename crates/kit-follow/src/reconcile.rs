@@ -1,0 +1,533 @@
+//! Where does the path lead now, and which generations came and went since the last look?
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::time::Instant;
+
+use crate::FollowError;
+use crate::config::Follow;
+use crate::engine::Engine;
+use crate::generation::{Generation, Kind, is_regular, open};
+use crate::gz;
+use crate::identity::{Facts, Identity, Trace};
+use crate::siblings::{Age, Siblings, is_unreadable, oldest_first};
+use crate::sink::Sink;
+use crate::target::{Presence, Target};
+
+/// A file beside the log that was not seen before.
+pub(crate) struct Candidate {
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+    pub(crate) facts: Facts,
+    pub(crate) compressed: bool,
+    pub(crate) renamed: Option<u64>,
+}
+
+/// Where a path led when it was opened.
+enum Led {
+    File(File, Facts),
+    Untailable(Identity, &'static str),
+    Missing(io::Error),
+}
+
+impl<S: Sink> Engine<S> {
+    /// Looks where one path leads and takes up what is new.
+    pub(crate) fn reconcile(&mut self, target: usize) -> Result<(), FollowError> {
+        self.targets[target].doubtful = false;
+        if self.config.follow == Follow::Descriptor && self.targets[target].presence != Presence::Unknown {
+            if !matches!(self.targets[target].presence, Presence::Missing(_) | Presence::Untailable(_)) || !self.config.retry {
+                return Ok(());
+            }
+        }
+        self.watch_places(target);
+        match self.led(target) {
+            Led::File(file, facts) => self.found(target, file, &facts)?,
+            Led::Untailable(identity, what) => self.untailable(target, identity, what)?,
+            Led::Missing(error) => self.missing(target, &error)?,
+        }
+        self.targets[target].ready = true;
+        Ok(())
+    }
+
+    /// Stats first: opening is only needed when the path leads elsewhere.
+    fn led(&self, target: usize) -> Led {
+        let followed = &self.targets[target];
+        let path = followed.path();
+        let facts = match Facts::at(path) {
+            Ok(facts) => facts,
+            Err(error) => return Led::Missing(error),
+        };
+        if !is_regular(&facts) {
+            return Led::Untailable(facts.identity, if facts.kind.is_dir() { "Is a directory" } else { "not a regular file" });
+        }
+        if let Some(live) = followed.live()
+            && live.identity.same(facts.identity)
+            && let Ok(file) = live.file.try_clone()
+        {
+            return Led::File(file, facts);
+        }
+        match open(path).and_then(|file| Ok((Facts::of(&file)?, file))) {
+            Ok((facts, file)) if is_regular(&facts) => Led::File(file, facts),
+            Ok((facts, _)) => Led::Untailable(facts.identity, "not a regular file"),
+            Err(error) => Led::Missing(error),
+        }
+    }
+
+    fn found(&mut self, target: usize, file: File, facts: &Facts) -> Result<(), FollowError> {
+        let followed = &self.targets[target];
+        let is_live = followed.live().is_some_and(|live| live.identity.same(facts.identity));
+        if is_live {
+            if followed.births > 0 {
+                // A name that was taken and is ours again: what came between may lie beside it.
+                self.take_skipped(target, facts.identity)?;
+                self.settle_births(target, 1);
+            }
+            return Ok(());
+        }
+        if followed.presence == Presence::Elsewhere(facts.identity) {
+            return Ok(());
+        }
+        if self.followed_elsewhere(target, facts.identity) {
+            let path = self.targets[target].shown();
+            tracing::info!(path, "leads to a file that is followed under another name; it is printed once");
+            self.targets[target].presence = Presence::Elsewhere(facts.identity);
+            return Ok(());
+        }
+        self.targets[target].was_there = true;
+        let before = std::mem::replace(&mut self.targets[target].presence, Presence::There);
+        if before == Presence::Unknown {
+            return self.first_look(target, file, facts);
+        }
+        self.tell_new(target, &before);
+        let skipped = self.take_skipped(target, facts.identity)?;
+        self.push_live(target, file, facts)?;
+        self.settle_births(target, skipped + 1);
+        Ok(())
+    }
+
+    /// The file under the name becomes the youngest generation; a known one goes on where it was.
+    pub(crate) fn push_live(&mut self, target: usize, file: File, facts: &Facts) -> Result<(), FollowError> {
+        let followed = &mut self.targets[target];
+        for generation in &mut followed.generations {
+            generation.replaced.get_or_insert_with(Instant::now);
+        }
+        let open_one = followed.generations.iter().position(|generation| generation.identity.same(facts.identity));
+        if let Some(at) = open_one
+            && let Some(mut generation) = followed.generations.remove(at)
+        {
+            // Moved away and back.
+            generation.replaced = None;
+            followed.generations.push_back(generation);
+            return Ok(());
+        }
+        let (offset, slot) = self.place_of_known(target, &file, facts)?;
+        self.push(target, file, facts, offset, Kind::Log, slot)
+    }
+
+    /// Where a file that was closed before goes on; the beginning for any other.
+    fn place_of_known(&mut self, target: usize, file: &File, facts: &Facts) -> Result<(u64, Option<usize>), FollowError> {
+        let followed = &mut self.targets[target];
+        let Some(at) = followed.known_as(facts.identity) else { return Ok((0, None)) };
+        let known = followed.known[at].clone();
+        if !known.trace.fits(file, facts.size).map_err(FollowError::Read)? {
+            return Ok((0, known.slot));
+        }
+        followed.known.remove(at);
+        Ok((known.trace.offset, known.slot))
+    }
+
+    /// Adds a generation at the end.
+    pub(crate) fn push(&mut self, target: usize, file: File, facts: &Facts, offset: u64, kind: Kind, slot: Option<usize>) -> Result<(), FollowError> {
+        let at = self.targets[target].generations.len();
+        self.insert(target, at, file, facts, offset, kind, slot)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call makes a generation; a struct of the same fields would be named once")]
+    fn insert(&mut self, target: usize, at: usize, file: File, facts: &Facts, offset: u64, kind: Kind, slot: Option<usize>) -> Result<(), FollowError> {
+        let head = self.config.head;
+        let number = self.targets[target].number();
+        let compressed = gz::is_gzip(&file).unwrap_or(false) && kind == Kind::Log && at != usize::MAX && self.is_sibling_name(target, &file);
+        let mut generation = Generation::new(file, facts, number, offset, head, kind).map_err(FollowError::Read)?;
+        generation.slot = slot;
+        if compressed {
+            generation = generation.decompress().map_err(FollowError::Read)?;
+        } else if let Some(watcher) = self.watcher.as_mut() {
+            match watcher.file(&generation.file) {
+                Ok(watch) => generation.watch = Some(watch),
+                Err(error) => self.polls_from_now(&error),
+            }
+        }
+        self.stats.files_open.inc();
+        let followed = &mut self.targets[target];
+        let path = followed.shown();
+        tracing::debug!(path, number, inode = facts.identity.inode, offset, size = facts.size, "generation opened");
+        let at = at.min(followed.generations.len());
+        followed.generations.insert(at, generation);
+        followed.ready = true;
+        self.save(target, at, false);
+        Ok(())
+    }
+
+    /// A log that itself is compressed under its own name is data; only siblings are decompressed.
+    fn is_sibling_name(&self, target: usize, file: &File) -> bool {
+        let own = Facts::at(self.targets[target].path()).map(|facts| facts.identity);
+        let this = Facts::of(file).map(|facts| facts.identity);
+        !matches!((own, this), (Ok(own), Ok(this)) if own.same(this))
+    }
+
+    /// Takes up generations that came and went under the name between two looks. Returns how many.
+    pub(crate) fn take_skipped(&mut self, target: usize, live: Identity) -> Result<i64, FollowError> {
+        let candidates = self.candidates(target, live)?;
+        let newest = self.targets[target].generations.back().map_or(0, |generation| generation.identity.born);
+        let mut taken = 0;
+        for candidate in candidates {
+            if candidate.facts.identity.born > 0 && candidate.facts.identity.born < newest {
+                self.set_aside(target, &candidate)?;
+                continue;
+            }
+            if self.is_copy_of_known(target, &candidate)? {
+                self.set_aside(target, &candidate)?;
+                continue;
+            }
+            tracing::info!(path = %candidate.path.display(), size = candidate.facts.size, "generation found that was never under the name when looked at");
+            self.stats.recovered.inc();
+            let number = self.targets[target].generations.len();
+            self.push(target, candidate.file, &candidate.facts, 0, Kind::Log, None)?;
+            if let Some(generation) = self.targets[target].generations.get_mut(number) {
+                generation.replaced = Some(Instant::now());
+            }
+            taken += 1;
+        }
+        Ok(taken)
+    }
+
+    /// Remembers a file beside the log as not to be read.
+    pub(crate) fn set_aside(&mut self, target: usize, candidate: &Candidate) -> Result<(), FollowError> {
+        let trace = if candidate.compressed {
+            Trace { identity: candidate.facts.identity, ..Trace::default() }
+        } else {
+            Trace::take(&candidate.file, candidate.facts.identity, candidate.facts.size, self.config.head).map_err(FollowError::Read)?
+        };
+        self.targets[target].remember(trace, None);
+        Ok(())
+    }
+
+    /// Whether a file holds what an open or closed generation holds: made by copy, renamecopy or compression.
+    fn is_copy_of_known(&self, target: usize, candidate: &Candidate) -> Result<bool, FollowError> {
+        let followed = &self.targets[target];
+        for generation in &followed.generations {
+            let same = if candidate.compressed {
+                gz::fits(&candidate.file, &generation.trace())
+            } else {
+                generation.shares_content(&candidate.file, candidate.facts.size)
+            };
+            if same.map_err(FollowError::Read)? {
+                return Ok(true);
+            }
+        }
+        for known in &followed.known {
+            if fits(candidate, &known.trace)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Files beside the log that are neither open nor known, oldest first.
+    pub(crate) fn candidates(&mut self, target: usize, live: Identity) -> Result<Vec<Candidate>, FollowError> {
+        let mut found = Vec::new();
+        // While renames go on a name can be missed, so the look is repeated until no event came in between.
+        for _ in 0..5 {
+            found = self.scan(target, live)?;
+            if !self.siblings_moved(target)? {
+                break;
+            }
+        }
+        let ages: Vec<Age<'_>> = found
+            .iter()
+            .map(|candidate| Age {
+                name: candidate.path.file_name().unwrap_or_default(),
+                renamed: candidate.renamed,
+                born: candidate.facts.identity.born,
+                modified: candidate.facts.modified,
+            })
+            .collect();
+        let order = oldest_first(&ages);
+        let mut slots: Vec<Option<Candidate>> = found.into_iter().map(Some).collect();
+        Ok(order.into_iter().filter_map(|at| slots[at].take()).collect())
+    }
+
+    fn scan(&mut self, target: usize, live: Identity) -> Result<Vec<Candidate>, FollowError> {
+        let followed = &self.targets[target];
+        let mut found: Vec<Candidate> = Vec::new();
+        if matches!(self.config.siblings, Siblings::None) {
+            return Ok(found);
+        }
+        let mut grown = Vec::new();
+        for (folder, log) in self.sibling_places(target) {
+            let shown = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
+            let Ok(entries) = std::fs::read_dir(shown) else { continue };
+            for entry in entries.flatten() {
+                let name = entry.file_name();
+                if !self.config.siblings.belong(&log, &name) || is_unreadable(&name) {
+                    continue;
+                }
+                let path = folder.join(&name);
+                // While a file is being compressed both are there; the plain one is whole.
+                if path.extension().is_some_and(|end| end == "gz") && path.with_extension("").exists() {
+                    continue;
+                }
+                if self.targets.iter().any(|other| other.path() == path) {
+                    continue;
+                }
+                let Ok(facts) = Facts::at(&path) else { continue };
+                if !is_regular(&facts) || self.is_taken(followed, facts.identity, live) {
+                    continue;
+                }
+                if let Some(at) = followed.known_as(facts.identity) {
+                    let known = &followed.known[at];
+                    if facts.size > known.trace.offset && known.trace.head.bytes > 0 {
+                        grown.push((path, at));
+                    }
+                    continue;
+                }
+                let Ok(file) = open(&path) else { continue };
+                // The name may have passed to another file since.
+                let Ok(facts) = Facts::of(&file) else { continue };
+                let again = found.iter().any(|other| other.facts.identity.same(facts.identity));
+                if again || self.is_taken(followed, facts.identity, live) || followed.known_as(facts.identity).is_some() {
+                    continue;
+                }
+                let compressed = Candidate::is_compressed(&file);
+                found.push(Candidate { renamed: followed.renames.rank(&name), path, file, facts, compressed });
+            }
+        }
+        self.reopen_grown(target, grown)?;
+        Ok(found)
+    }
+
+    /// Closed generations that were written once more.
+    fn reopen_grown(&mut self, target: usize, grown: Vec<(PathBuf, usize)>) -> Result<(), FollowError> {
+        let known: Vec<_> = grown.into_iter().map(|(path, at)| (path, self.targets[target].known[at].clone())).collect();
+        for (path, known) in known {
+            let Ok(file) = open(&path) else { continue };
+            let Ok(facts) = Facts::of(&file) else { continue };
+            if !facts.identity.same(known.trace.identity) || gz::is_gzip(&file).unwrap_or(false) {
+                continue;
+            }
+            if known.trace.fits(&file, facts.size).map_err(FollowError::Read)? {
+                let at = self.targets[target].known_as(known.trace.identity);
+                at.map(|at| self.targets[target].known.remove(at));
+                self.insert(target, 0, file, &facts, known.trace.offset, Kind::Log, known.slot)?;
+                self.targets[target].generations[0].replaced = Some(Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_taken(&self, followed: &Target, identity: Identity, live: Identity) -> bool {
+        let state = self.state.as_ref().and_then(|state| state.identity());
+        live.same(identity)
+            || followed.generations.iter().any(|generation| generation.identity.same(identity))
+            || state.is_some_and(|state| state.same(identity))
+            || self.targets.iter().any(|other| other.generations.iter().any(|generation| generation.identity.same(identity)))
+    }
+
+    fn followed_elsewhere(&self, target: usize, identity: Identity) -> bool {
+        let others = self.targets.iter().enumerate().filter(|(at, _)| *at != target);
+        others.flat_map(|(_, other)| &other.generations).any(|generation| generation.identity.same(identity))
+    }
+
+    /// Folders that hold siblings, and the name whose siblings they are: the path's own, its symlink's target's, and
+    /// `--olddir`.
+    fn sibling_places(&self, target: usize) -> Vec<(PathBuf, std::ffi::OsString)> {
+        let followed = &self.targets[target];
+        let own = followed.path().parent().map(Path::to_owned).unwrap_or_default();
+        let mut places = vec![(own.clone(), followed.name().to_owned())];
+        if let Some((_, folder, name)) = followed.places.last().filter(|(_, folder, name)| *folder != own || name != followed.name()) {
+            places.push((folder.clone(), name.clone()));
+        }
+        if let Some(olddir) = &self.config.olddir {
+            places.push((own.join(olddir), followed.name().to_owned()));
+        }
+        places
+    }
+
+    /// The content is not what it was. What was not read before lies in a copy, if anywhere.
+    pub(crate) fn truncated(&mut self, target: usize, at: usize) -> Result<(), FollowError> {
+        let generation = &self.targets[target].generations[at];
+        let (trace, offset, seen) = (generation.trace(), generation.offset, generation.seen);
+        let identity = generation.identity;
+        let shown = self.targets[target].shown();
+        self.notices.push(format!("tail: {shown}: file truncated"));
+        let interrupted = (self.in_flight == Some((target, generation.number)) && generation.in_batch()).then_some(generation.batch_end);
+        if interrupted.is_some() {
+            self.in_flight = None;
+        }
+        let mut candidates = if self.config.recover { self.candidates(target, identity)? } else { Vec::new() };
+        candidates = self.without_copies(target, candidates, &trace)?;
+        let mut ours = None;
+        for (index, candidate) in candidates.iter().enumerate() {
+            if fits(candidate, &trace)? {
+                ours = Some(index);
+                break;
+            }
+        }
+        // A copy that is shorter than what was read has nothing to give, but must not be taken for a later round.
+        let mut shorter = None;
+        for (index, candidate) in candidates.iter().enumerate().filter(|_| ours.is_none()) {
+            if candidate.facts.size < trace.offset && !candidate.compressed && trace.head_fits(&candidate.file).map_err(FollowError::Read)? {
+                shorter = Some(index);
+                break;
+            }
+        }
+        let kind = if candidates.is_empty() { "truncate" } else { "copytruncate" };
+        self.stats.rotated(&shown, kind);
+        let reached = ours.map_or(offset, |index| candidates[index].facts.size.max(offset));
+        self.stats.lost(if ours.is_some() { "copytruncate" } else { "overwritten" }, seen.saturating_sub(reached));
+        for old in candidates.drain(..ours.or(shorter).unwrap_or(0)) {
+            self.set_aside(target, &old)?;
+        }
+        let head = self.config.head;
+        let generation = &mut self.targets[target].generations[at];
+        generation.cancel_batch();
+        generation.restart(head).map_err(FollowError::Read)?;
+        generation.saved = None;
+        let (mut place, mut first) = (at, true);
+        for candidate in candidates {
+            let from = match (std::mem::take(&mut first), ours, shorter) {
+                (true, Some(_), _) => offset,
+                (true, None, Some(_)) => candidate.facts.size,
+                _ => 0,
+            };
+            if from >= candidate.facts.size && !candidate.compressed {
+                self.set_aside(target, &candidate)?;
+                continue;
+            }
+            self.stats.recovered_bytes.inc_by(candidate.facts.size - from.min(candidate.facts.size));
+            let kind = if candidate.compressed { Kind::Log } else { Kind::Copy };
+            self.insert(target, place, candidate.file, &candidate.facts, from, kind, None)?;
+            let copy = &mut self.targets[target].generations[place];
+            copy.replaced = Some(Instant::now());
+            if let Some(end) = interrupted.filter(|end| from == offset && *end <= copy.seen && copy.stream.is_none()) {
+                // The line that was going out goes on from the copy.
+                copy.set_batch(end).map_err(FollowError::Read)?;
+                copy.continues = true;
+                self.in_flight = Some((target, copy.number));
+            }
+            place += 1;
+        }
+        self.save(target, place, false);
+        Ok(())
+    }
+
+    /// Leaves out copies of what was read before, for example what an earlier round left, compressed by now.
+    fn without_copies(&mut self, target: usize, all: Vec<Candidate>, ours: &Trace) -> Result<Vec<Candidate>, FollowError> {
+        let mut kept = Vec::with_capacity(all.len());
+        for candidate in all {
+            if !fits(&candidate, ours)? && self.is_copy_of_known(target, &candidate)? {
+                self.set_aside(target, &candidate)?;
+            } else {
+                kept.push(candidate);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Counts generations that took the name and were never found.
+    fn settle_births(&mut self, target: usize, found: i64) {
+        let counted = self.watcher.is_some();
+        let followed = &mut self.targets[target];
+        followed.births -= found;
+        if !counted {
+            followed.births = 0;
+        }
+        if followed.births > 0 {
+            let missed = u64::try_from(followed.births).unwrap_or(0);
+            followed.births = 0;
+            self.stats.missed.inc_by(missed);
+            let path = followed.shown();
+            tracing::warn!(path, missed, "generations were deleted before they could be opened; their lines are lost");
+        }
+    }
+
+    fn tell_new(&mut self, target: usize, before: &Presence) {
+        let shown = self.targets[target].shown();
+        let symlink = self.targets[target].places.len() > 1;
+        let (sentence, kind) = match before {
+            Presence::Missing(_) | Presence::Unknown => ("has appeared;", "recreate"),
+            Presence::There | Presence::Elsewhere(_) => ("has been replaced;", if symlink { "symlink" } else { "rename" }),
+            Presence::Untailable(_) => ("has become accessible;", "recreate"),
+        };
+        if !self.targets[target].generations.is_empty() || kind == "rename" {
+            self.stats.rotated(&shown, if kind == "recreate" && !symlink { "rename" } else { kind });
+        }
+        self.notices.push(format!("tail: '{shown}' {sentence}  following new file"));
+    }
+
+    fn untailable(&mut self, target: usize, identity: Identity, what: &'static str) -> Result<(), FollowError> {
+        let presence = Presence::Untailable(identity);
+        let before = std::mem::replace(&mut self.targets[target].presence, presence.clone());
+        if before == presence {
+            return Ok(());
+        }
+        let shown = self.targets[target].shown();
+        self.notices.push(match before {
+            Presence::Unknown => format!("tail: error reading '{shown}': {what}"),
+            _ => format!("tail: '{shown}' has been replaced with an untailable file"),
+        });
+        self.orphan(target)
+    }
+
+    fn missing(&mut self, target: usize, error: &io::Error) -> Result<(), FollowError> {
+        let why = plain_reason(error);
+        let before = std::mem::replace(&mut self.targets[target].presence, Presence::Missing(why.clone()));
+        if before == Presence::Missing(why.clone()) {
+            return if self.targets[target].births > 0 { self.orphan(target) } else { Ok(()) };
+        }
+        let shown = self.targets[target].shown();
+        self.notices.push(match before {
+            Presence::Unknown => format!("tail: cannot open '{shown}' for reading: {why}"),
+            _ => format!("tail: '{shown}' has become inaccessible: {why}"),
+        });
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            tracing::warn!(path = shown, "not readable for this uid; set fsGroup or runAsGroup of the pod to the log's group, or make the log readable");
+        }
+        if before == Presence::Unknown {
+            return self.first_missing(target);
+        }
+        self.orphan(target)
+    }
+
+    /// The name leads nowhere: generations that lost it since the last look may lie beside it.
+    fn orphan(&mut self, target: usize) -> Result<(), FollowError> {
+        let followed = &mut self.targets[target];
+        if let Some(last) = followed.generations.back_mut() {
+            last.replaced.get_or_insert_with(Instant::now);
+        }
+        if followed.births > 0 || self.watcher.is_none() {
+            let nothing = Identity::default();
+            let skipped = self.take_skipped(target, nothing)?;
+            self.settle_births(target, skipped);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a candidate's content is what the trace has seen.
+pub(crate) fn fits(candidate: &Candidate, trace: &Trace) -> Result<bool, FollowError> {
+    let fits = if candidate.compressed {
+        gz::fits(&candidate.file, trace)
+    } else {
+        trace.fits(&candidate.file, candidate.facts.size)
+    };
+    fits.map_err(FollowError::Read)
+}
+
+/// The reason as GNU prints it, without the number that Rust adds.
+fn plain_reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}

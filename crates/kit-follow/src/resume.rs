@@ -1,0 +1,189 @@
+//! The first look at a path: where to start, or how to go on from what the state file remembers.
+
+use std::fs::File;
+
+use crate::FollowError;
+use crate::config::LineEnds;
+use crate::engine::Engine;
+use crate::generation::{Kind, is_regular};
+use crate::gz;
+use crate::identity::{Facts, Identity, read_at};
+use crate::lines::LineEnd;
+use crate::reconcile::{Candidate, fits};
+use crate::sink::Sink;
+use crate::state::Saved;
+
+/// A file that may be what a record remembers.
+struct Piece {
+    candidate: Candidate,
+    /// It is the file under the name.
+    live: bool,
+    record: Option<usize>,
+}
+
+impl<S: Sink> Engine<S> {
+    /// The path led to a file the first time it was looked at.
+    pub(crate) fn first_look(&mut self, target: usize, file: File, facts: &Facts) -> Result<(), FollowError> {
+        self.learn_line_end(target, &file)?;
+        let records = self.records(target);
+        if !records.is_empty() {
+            let live = Candidate::new(self.targets[target].path().to_owned(), file, *facts);
+            return self.resume(target, records, Some(live));
+        }
+        let start = self.targets[target].start.take().unwrap_or_default();
+        let line_end = self.targets[target].line_end;
+        let offset = start.offset(&file, facts.size, line_end).map_err(FollowError::Read)?;
+        self.push(target, file, facts, offset, Kind::Log, None)?;
+        self.set_aside_history(target, facts.identity)
+    }
+
+    /// The path led nowhere the first time it was looked at. What lies beside it is history, unless it is remembered.
+    pub(crate) fn first_missing(&mut self, target: usize) -> Result<(), FollowError> {
+        self.targets[target].start = None;
+        let records = self.records(target);
+        if records.is_empty() {
+            return self.set_aside_history(target, Identity::default());
+        }
+        self.resume(target, records, None)
+    }
+
+    fn set_aside_history(&mut self, target: usize, live: Identity) -> Result<(), FollowError> {
+        for candidate in self.candidates(target, live)? {
+            self.set_aside(target, &candidate)?;
+        }
+        Ok(())
+    }
+
+    /// With `--encoding auto` the byte order mark decides what ends a line.
+    fn learn_line_end(&mut self, target: usize, file: &File) -> Result<(), FollowError> {
+        let mut mark = [0; 2];
+        self.targets[target].line_end = match self.config.line_ends {
+            LineEnds::Always(line_end) => line_end,
+            LineEnds::ByMark => {
+                let read = read_at(file, &mut mark, 0).map_err(FollowError::Read)?;
+                match &mark[..read] {
+                    [0xFF, 0xFE] => LineEnd::Utf16Le,
+                    [0xFE, 0xFF] => LineEnd::Utf16Be,
+                    _ => LineEnd::Newline,
+                }
+            }
+        };
+        Ok(())
+    }
+
+    /// What the state file remembers of this path, oldest first.
+    fn records(&mut self, target: usize) -> Vec<(usize, Saved)> {
+        let path = self.targets[target].path_digest();
+        let (mut ours, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.saved).into_iter().partition(|(_, saved)| saved.path == path);
+        self.saved = others;
+        ours.sort_by_key(|(_, saved)| saved.order);
+        ours
+    }
+
+    /// Matches records with files: by inode and content, else by content alone, compressed or not. Files younger than
+    /// the youngest match were never read; older ones are history.
+    fn resume(&mut self, target: usize, records: Vec<(usize, Saved)>, live: Option<Candidate>) -> Result<(), FollowError> {
+        self.targets[target].next_number = records.iter().map(|(_, saved)| saved.order).max().unwrap_or(0);
+        let identity = live.as_ref().map_or(Identity::default(), |live| live.facts.identity);
+        let siblings = self.candidates(target, identity)?;
+        let mut pieces: Vec<Piece> = siblings.into_iter().map(|candidate| Piece { candidate, live: false, record: None }).collect();
+        pieces.extend(live.map(|candidate| Piece { candidate, live: true, record: None }));
+        let mut found = vec![false; records.len()];
+        for by_identity in [true, false] {
+            for (at, (_, saved)) in records.iter().enumerate() {
+                if found[at] {
+                    continue;
+                }
+                if let Some(piece) = matching(&pieces, saved, by_identity)? {
+                    pieces[piece].record = Some(at);
+                    found[at] = true;
+                }
+            }
+        }
+        self.give_up_lost(target, &records, &found);
+        let youngest = pieces.iter().rposition(|piece| piece.record.is_some());
+        let newest_birth = records.iter().map(|(_, saved)| saved.trace.identity.born).max().unwrap_or(0);
+        for (index, piece) in pieces.into_iter().enumerate() {
+            let younger = youngest.map_or(piece.candidate.facts.identity.born > newest_birth, |youngest| index > youngest);
+            let record = piece.record.map(|at| records[at]);
+            self.take_up(target, piece, record, younger)?;
+        }
+        Ok(())
+    }
+
+    fn take_up(&mut self, target: usize, piece: Piece, record: Option<(usize, Saved)>, younger: bool) -> Result<(), FollowError> {
+        let Piece { candidate, live, .. } = piece;
+        let facts = candidate.facts;
+        match record {
+            Some((slot, saved)) if saved.closed && !live && (candidate.compressed || facts.size <= saved.trace.offset) => {
+                self.targets[target].remember(crate::identity::Trace { identity: facts.identity, ..saved.trace }, Some(slot));
+                return Ok(());
+            }
+            Some((slot, saved)) => self.push(target, candidate.file, &facts, saved.trace.offset, Kind::Log, Some(slot))?,
+            None if younger || live => self.push(target, candidate.file, &facts, 0, Kind::Log, None)?,
+            None => return self.set_aside(target, &candidate),
+        }
+        if !live && let Some(generation) = self.targets[target].generations.back_mut() {
+            generation.replaced = Some(tokio::time::Instant::now());
+            if record.is_none() {
+                self.stats.recovered.inc();
+            }
+        }
+        Ok(())
+    }
+
+    /// Generations that were not read to their end and lie nowhere any more.
+    fn give_up_lost(&mut self, target: usize, records: &[(usize, Saved)], found: &[bool]) {
+        for ((slot, saved), _) in records.iter().zip(found).filter(|((_, saved), found)| !saved.closed && !**found) {
+            let path = self.targets[target].shown();
+            tracing::warn!(path, offset = saved.trace.offset, "a generation that was being read is gone; what it had after this offset is lost");
+            self.stats.missed.inc();
+            if let Some(state) = self.state.as_mut() {
+                let _ = state.save(&mut Some(*slot), &Saved { closed: true, ..*saved });
+            }
+        }
+    }
+}
+
+/// Which file a record remembers.
+fn matching(pieces: &[Piece], saved: &Saved, by_identity: bool) -> Result<Option<usize>, FollowError> {
+    let trace = &saved.trace;
+    let mut compressed = None;
+    for (index, piece) in pieces.iter().enumerate().filter(|(_, piece)| piece.record.is_none()) {
+        let candidate = &piece.candidate;
+        if by_identity {
+            let nothing_read = trace.offset == 0 && trace.head.bytes == 0;
+            let same = candidate.facts.identity.same(trace.identity);
+            if same && (nothing_read || content_fits(candidate, trace)?) {
+                return Ok(Some(index));
+            }
+        } else if fits(candidate, trace)? {
+            if !candidate.compressed {
+                return Ok(Some(index));
+            }
+            compressed.get_or_insert(index);
+        }
+    }
+    Ok(compressed)
+}
+
+/// The record of a compressed generation has the head of the compressed bytes and an offset in the content.
+fn content_fits(candidate: &Candidate, trace: &crate::identity::Trace) -> Result<bool, FollowError> {
+    if candidate.compressed && trace.head_fits(&candidate.file).map_err(FollowError::Read)? {
+        return Ok(true);
+    }
+    fits(candidate, trace)
+}
+
+impl Candidate {
+    fn new(path: std::path::PathBuf, file: File, facts: Facts) -> Self {
+        debug_assert!(is_regular(&facts), "only files are followed");
+        // A log that is compressed under its own name is data.
+        Self { path, file, facts, compressed: false, renamed: None }
+    }
+
+    /// Whether the file begins as gzip does.
+    pub(crate) fn is_compressed(file: &File) -> bool {
+        gz::is_gzip(file).unwrap_or(false)
+    }
+}

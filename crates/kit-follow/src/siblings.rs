@@ -1,0 +1,275 @@
+//! Which names are older generations or copies of a log, and in which order they were written.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use crate::glob::Glob;
+
+/// Which names beside a log belong to it.
+#[derive(Debug, Clone)]
+pub(crate) enum Siblings {
+    /// `NAME.*` and `NAME-*`; `STEM-*EXT` and `STEM.*EXT` where the star begins with a digit.
+    Usual,
+    /// Names that a pattern describes.
+    Like(Glob),
+    /// None: nothing but the name itself is read.
+    None,
+}
+
+/// Endings of files that lie beside logs and hold no log lines.
+const NOT_LOGS: &[&str] = &["swp", "swx", "swo", "lock", "pid", "pos", "offset", "state", "sock", "md5", "sha256", "sig"];
+
+impl Siblings {
+    /// Whether `name` may hold lines that were once in `log`. `log` itself is not its own sibling.
+    pub(crate) fn belong(&self, log: &OsStr, name: &OsStr) -> bool {
+        if log == name {
+            return false;
+        }
+        match self {
+            Self::None => false,
+            Self::Like(glob) => glob.matches(name),
+            Self::Usual => usual(log.as_bytes(), name.as_bytes()),
+        }
+    }
+}
+
+fn usual(log: &[u8], name: &[u8]) -> bool {
+    if let Some(rest) = name.strip_prefix(log) {
+        let ending = rest.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+        let other = name.ends_with(b"~") || NOT_LOGS.iter().any(|end| end.as_bytes() == ending);
+        return rest.len() > 1 && matches!(rest[0], b'.' | b'-') && !other;
+    }
+    // access-20261121.log and access.1.log are siblings of access.log; access-errors.log is another log.
+    let Some(dot) = log.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 0) else { return false };
+    let (stem, extension) = log.split_at(dot);
+    let plain = uncompressed(name);
+    let star = plain.strip_prefix(stem).and_then(|rest| rest.strip_suffix(extension));
+    star.is_some_and(|star| star.len() > 1 && matches!(star[0], b'.' | b'-') && star[1].is_ascii_digit())
+}
+
+/// The name without the ending of a compressor.
+fn uncompressed(name: &[u8]) -> &[u8] {
+    let endings: [&[u8]; 4] = [b".gz", b".bz2", b".xz", b".zst"];
+    endings.iter().find_map(|ending| name.strip_suffix(*ending)).unwrap_or(name)
+}
+
+/// Whether the name says that its content is compressed in a way that is not read.
+pub(crate) fn is_unreadable(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    [b".bz2".as_slice(), b".xz", b".zst"].iter().any(|ending| name.ends_with(ending))
+}
+
+/// What orders one generation among others found at the same time.
+#[derive(Debug, Clone)]
+pub(crate) struct Age<'a> {
+    pub(crate) name: &'a OsStr,
+    /// Position among the renames that were seen, where the rename was seen.
+    pub(crate) renamed: Option<u64>,
+    /// Nanoseconds of the inode's birth; 0 where unknown. A copy or compressed file is younger than its content.
+    pub(crate) born: u64,
+    /// Nanoseconds of the last write; compressors keep it.
+    pub(crate) modified: u64,
+}
+
+/// The order in which generations were written, oldest first, as indices into `ages`.
+///
+/// One rule is used for the whole set, since rules that change from pair to pair need not be an order: the renames that
+/// were seen, else births, else the numbers or dates in the names where something is compressed, else the last writes.
+/// Ties, which coarse file system clocks make, fall to the names.
+pub(crate) fn oldest_first(ages: &[Age<'_>]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..ages.len()).collect();
+    if ages.len() < 2 {
+        return order;
+    }
+    let names: Vec<NameAge> = ages.iter().map(|age| name_age(age.name)).collect();
+    let compressed = ages.iter().any(|age| uncompressed(age.name.as_bytes()).len() != age.name.len());
+    let by_name = names.windows(2).all(|pair| pair[0].style == pair[1].style) && names[0].style != Style::None;
+    let falling = numbers_fall(ages, &names);
+    let name_key = |at: usize| names[at].key(falling);
+    if ages.iter().all(|age| age.renamed.is_some()) {
+        order.sort_by_key(|at| ages[*at].renamed);
+    } else if !compressed && ages.iter().all(|age| age.born > 0) {
+        order.sort_by_key(|at| (ages[*at].born, name_key(*at)));
+    } else if by_name {
+        order.sort_by_key(|at| (name_key(*at), ages[*at].modified));
+    } else {
+        order.sort_by_key(|at| (ages[*at].modified, name_key(*at)));
+    }
+    order
+}
+
+/// How a name tells its age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// Not at all.
+    None,
+    /// `.1`, `.2`: usually the larger is the older.
+    Number,
+    /// `20261121`, `2026-11-21T10`: the larger is the younger.
+    Date,
+}
+
+#[derive(Debug)]
+struct NameAge {
+    style: Style,
+    /// All groups of digits of the differing part, as numbers.
+    digits: Vec<u64>,
+}
+
+impl NameAge {
+    fn key(&self, falling: bool) -> Vec<u64> {
+        let invert = self.style == Style::Number && falling;
+        self.digits.iter().map(|number| if invert { u64::MAX - number } else { *number }).collect()
+    }
+}
+
+fn name_age(name: &OsStr) -> NameAge {
+    let plain = uncompressed(name.as_bytes());
+    let groups = plain.split(|byte| !byte.is_ascii_digit()).filter(|group| !group.is_empty());
+    let digits: Vec<u64> = groups.map(|group| group.iter().fold(0, |n: u64, d| n.wrapping_mul(10) + u64::from(d - b'0'))).collect();
+    // A date has a year: four digits from 1990 to 2199, alone or with month and day behind it.
+    let dated = digits.iter().any(|n| (1990..2200).contains(n) || (19_900_101..22_000_000).contains(n));
+    let style = match (digits.is_empty(), dated) {
+        (true, _) => Style::None,
+        (false, true) => Style::Date,
+        (false, false) => Style::Number,
+    };
+    NameAge { style, digits }
+}
+
+/// Whether larger numbers are older, as logrotate has it. Programs that count upwards are known by their births.
+fn numbers_fall(ages: &[Age<'_>], names: &[NameAge]) -> bool {
+    let (mut rising, mut falling) = (0, 0);
+    for (at, age) in ages.iter().enumerate() {
+        for (other_at, other) in ages.iter().enumerate().skip(at + 1) {
+            let (a, b) = ((age.born, age.modified), (other.born, other.modified));
+            let older = if a.0 != b.0 && a.0 > 0 && b.0 > 0 { a.0.cmp(&b.0) } else { a.1.cmp(&b.1) };
+            let larger = names[at].digits.cmp(&names[other_at].digits);
+            if older.is_ne() && larger.is_ne() {
+                if older == larger { rising += 1 } else { falling += 1 }
+            }
+        }
+    }
+    falling >= rising
+}
+
+/// The order of renames as the events told it, under the names that the files have now.
+#[derive(Debug, Default)]
+pub(crate) struct Renames {
+    next: u64,
+    ranks: HashMap<OsString, u64>,
+    /// The last `moved from`, which waits for its other half.
+    from: Option<(u32, OsString)>,
+}
+
+impl Renames {
+    /// More names than this are not remembered; births and names order the rest.
+    const MOST: usize = 4096;
+
+    /// A name went away; `cookie` ties it to the name that came.
+    pub(crate) fn moved_from(&mut self, name: &OsStr, cookie: u32) {
+        self.from = Some((cookie, name.to_owned()));
+    }
+
+    /// A name came by a rename. Where it was `log` before, the file is now the youngest of the older generations.
+    pub(crate) fn moved_to(&mut self, name: &OsStr, cookie: u32, log: &OsStr) {
+        let Some((_, from)) = self.from.take().filter(|(other, _)| *other == cookie) else {
+            self.ranks.remove(name);
+            return;
+        };
+        let rank = self.ranks.remove(&from);
+        if from == log {
+            self.next += 1;
+            if self.ranks.len() < Self::MOST {
+                self.ranks.insert(name.to_owned(), self.next);
+            }
+        } else if let Some(rank) = rank {
+            self.ranks.insert(name.to_owned(), rank);
+        } else {
+            self.ranks.remove(name);
+        }
+    }
+
+    /// A name went away for good.
+    pub(crate) fn deleted(&mut self, name: &OsStr) {
+        self.ranks.remove(name);
+    }
+
+    /// Events were lost: nothing is known any more.
+    pub(crate) fn forget(&mut self) {
+        self.ranks.clear();
+        self.from = None;
+    }
+
+    pub(crate) fn rank(&self, name: &OsStr) -> Option<u64> {
+        self.ranks.get(name).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotated_names_belong_and_other_logs_do_not() {
+        let belong = |name: &str| Siblings::Usual.belong(OsStr::new("app.log"), OsStr::new(name));
+        for name in ["app.log.1", "app.log.2.gz", "app.log-20261121", "app.log.old", "app-20261121.log", "app.1.log", "app-2026-11-21.log.gz", "app.log.tmp"] {
+            assert!(belong(name), "{name}");
+        }
+        for name in ["app.log", "app-errors.log", "app.log.swp", "app.log~", "app.logs", "other.log.1", "app", "app.log.", "app.log.state"] {
+            assert!(!belong(name), "{name}");
+        }
+    }
+
+    fn age(name: &str, renamed: Option<u64>, born: u64, modified: u64) -> Age<'_> {
+        Age { name: OsStr::new(name), renamed, born, modified }
+    }
+
+    fn ordered<'a>(ages: &[Age<'a>]) -> Vec<&'a str> {
+        oldest_first(ages).into_iter().map(|at| ages[at].name.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn seen_renames_decide_then_births_then_names() {
+        let ages = [age("l.1", Some(2), 1, 9), age("l.2", Some(1), 5, 9)];
+        assert_eq!(ordered(&ages), ["l.2", "l.1"], "renames decide against births");
+        let ages = [age("l.1", None, 5, 9), age("l.2", Some(1), 1, 10)];
+        assert_eq!(ordered(&ages), ["l.2", "l.1"], "one unseen rename leaves it to the births");
+        let ages = [age("l.1", None, 7, 9), age("l.10", None, 7, 9), age("l.9", None, 7, 9)];
+        assert_eq!(ordered(&ages), ["l.10", "l.9", "l.1"], "equal births leave it to logrotate's numbers");
+        let ages = [age("l.1.gz", None, 9, 5), age("l.2.gz", None, 8, 5)];
+        assert_eq!(ordered(&ages), ["l.2.gz", "l.1.gz"], "compressed files were born late");
+        let ages = [age("l-20261121.gz", None, 8, 5), age("l-20261120.gz", None, 9, 6)];
+        assert_eq!(ordered(&ages), ["l-20261120.gz", "l-20261121.gz"], "dates rise");
+        let ages = [age("l.b", None, 0, 5), age("l.a", None, 0, 3)];
+        assert_eq!(ordered(&ages), ["l.a", "l.b"], "nothing but the last write is known");
+    }
+
+    #[test]
+    fn numbers_that_count_upwards_are_known_by_the_births_that_differ() {
+        let ages = [age("l.3", None, 7, 9), age("l.2", None, 7, 9), age("l.1", None, 6, 8)];
+        assert_eq!(ordered(&ages), ["l.1", "l.2", "l.3"]);
+    }
+
+    #[test]
+    fn a_rank_follows_the_file_through_a_chain_of_renames() {
+        let log = OsStr::new("l");
+        let mut renames = Renames::default();
+        let mut cookie = 0;
+        let mut mv = |renames: &mut Renames, from: &str, to: &str| {
+            cookie += 1;
+            renames.moved_from(OsStr::new(from), cookie);
+            renames.moved_to(OsStr::new(to), cookie, log);
+        };
+        mv(&mut renames, "l", "l.1");
+        mv(&mut renames, "l.1", "l.2");
+        mv(&mut renames, "l", "l.1");
+        assert_eq!(renames.rank(OsStr::new("l.2")), Some(1));
+        assert_eq!(renames.rank(OsStr::new("l.1")), Some(2));
+        mv(&mut renames, "other", "l.1");
+        assert_eq!(renames.rank(OsStr::new("l.1")), None, "another file took the name");
+        renames.deleted(OsStr::new("l.2"));
+        assert_eq!(renames.rank(OsStr::new("l.2")), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! One followed path: its generations, and what is known of files beside it.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::time::Instant;
+
+use crate::generation::Generation;
+use crate::identity::{Identity, Trace, digest};
+use crate::lines::LineEnd;
+use crate::siblings::Renames;
+use crate::sink::Source;
+use crate::start::Start;
+use crate::stats::Stats;
+
+/// What the path led to when it was last looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Not looked at yet.
+    Unknown,
+    /// A file that is followed.
+    There,
+    /// A file that another path follows already.
+    Elsewhere(Identity),
+    /// Nothing, or nothing readable: the text says why.
+    Missing(String),
+    /// A directory, device or socket.
+    Untailable(Identity),
+}
+
+/// A file that was read or set aside before, so that it is not read again under another name.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) trace: Trace,
+    pub(crate) slot: Option<usize>,
+}
+
+/// One followed path.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) source: Rc<Source>,
+    /// Oldest first. The last one is the file under the name while [`Presence::There`].
+    pub(crate) generations: VecDeque<Generation>,
+    pub(crate) presence: Presence,
+    pub(crate) known: VecDeque<Known>,
+    pub(crate) renames: Renames,
+    pub(crate) line_end: LineEnd,
+    /// Directories whose events concern this path, and the name in each.
+    pub(crate) places: Vec<(i32, PathBuf, OsString)>,
+    /// A name changed: look where the path leads.
+    pub(crate) doubtful: bool,
+    /// There may be something to hand over.
+    pub(crate) ready: bool,
+    /// Files that took the name according to events, minus files that were found.
+    pub(crate) births: i64,
+    /// Found by a pattern: forgotten when it is gone.
+    pub(crate) from_pattern: bool,
+    /// What to do with the first file: later ones are read from their beginning.
+    pub(crate) start: Option<Start>,
+    pub(crate) next_number: u64,
+    pub(crate) bytes_read: Counter,
+    pub(crate) lag: Gauge,
+    pub(crate) behind_since: Option<Instant>,
+    /// It led to a file at some time.
+    pub(crate) was_there: bool,
+}
+
+/// More files than this beside a log are not remembered; births and names tell their age.
+const MOST_KNOWN: usize = 1024;
+
+impl Target {
+    pub(crate) fn new(source: Source, stats: &Stats, line_end: LineEnd, start: Start) -> Self {
+        let label = vec![("file".to_owned(), source.name.to_string_lossy().into_owned())];
+        Self {
+            bytes_read: stats.bytes_read.get_or_create_owned(&label),
+            lag: stats.lag_bytes.get_or_create_owned(&label),
+            source: Rc::new(source),
+            generations: VecDeque::new(),
+            presence: Presence::Unknown,
+            known: VecDeque::new(),
+            renames: Renames::default(),
+            line_end,
+            places: Vec::new(),
+            doubtful: true,
+            ready: true,
+            births: 0,
+            from_pattern: false,
+            start: Some(start),
+            next_number: 0,
+            behind_since: None,
+            was_there: false,
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.source.path
+    }
+
+    pub(crate) fn name(&self) -> &OsStr {
+        self.path().file_name().unwrap_or_default()
+    }
+
+    /// The followed path as the state file knows it.
+    pub(crate) fn path_digest(&self) -> u64 {
+        digest(self.path().as_os_str().as_encoded_bytes())
+    }
+
+    pub(crate) fn shown(&self) -> String {
+        self.source.name.to_string_lossy().into_owned()
+    }
+
+    /// The generation under the name, if there is one.
+    pub(crate) fn live(&self) -> Option<&Generation> {
+        (self.presence == Presence::There).then(|| self.generations.back()).flatten()
+    }
+
+    pub(crate) fn position(&self, number: u64) -> Option<usize> {
+        self.generations.iter().position(|generation| generation.number == number)
+    }
+
+    /// The known file of that identity.
+    pub(crate) fn known_as(&self, identity: Identity) -> Option<usize> {
+        self.known.iter().position(|known| known.trace.identity.same(identity))
+    }
+
+    pub(crate) fn remember(&mut self, trace: Trace, slot: Option<usize>) {
+        if let Some(at) = self.known_as(trace.identity) {
+            self.known.remove(at);
+        }
+        if self.known.len() >= MOST_KNOWN {
+            self.known.pop_front();
+        }
+        self.known.push_back(Known { trace, slot });
+    }
+
+    pub(crate) fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+}
