@@ -161,9 +161,29 @@ impl FollowArgs {
     /// When a value makes no sense.
     pub fn config(self, grace: Duration) -> Result<Config, ArgsError> {
         let Self {
-            file, follow, no_retry, start_at, state_file, on_state_error, watch, poll, progress_check, rotate_wait, rotate_linger,
-            siblings, olddir, copytruncate_recover, fingerprint_size, partial, drain_quiet, drain_min, until_file, exit_on_eof,
-            exit_idle, wait_timeout, pid,
+            file,
+            follow,
+            no_retry,
+            start_at,
+            state_file,
+            on_state_error,
+            watch,
+            poll,
+            progress_check,
+            rotate_wait,
+            rotate_linger,
+            siblings,
+            olddir,
+            copytruncate_recover,
+            fingerprint_size,
+            partial,
+            drain_quiet,
+            drain_min,
+            until_file,
+            exit_on_eof,
+            exit_idle,
+            wait_timeout,
+            pid,
         } = self;
         if file.is_empty() {
             return Err(ArgsError::NoFile);
@@ -175,7 +195,8 @@ impl FollowArgs {
             return Err(ArgsError::Fingerprint);
         }
         let glob = |text: &std::ffi::OsStr| {
-            Glob::new(text).map_err(|problem| ArgsError::Pattern { pattern: text.to_string_lossy().into_owned(), problem })
+            Glob::new(text)
+                .map_err(|problem| ArgsError::Pattern { pattern: text.to_string_lossy().into_owned(), problem })
         };
         let inputs = file.into_iter().map(|path| {
             Ok(match path.as_os_str() {

@@ -444,7 +444,8 @@ impl<S: Sink> Engine<S> {
         if apart {
             let (offset, bytes) = (followed.generations[at].offset, followed.line_end.bytes());
             let source = &followed.source;
-            let piece = Piece { source, offset, bytes, begins: false, ends: true, line_bytes: None, add_end: true, last: true };
+            let piece =
+                Piece { source, offset, bytes, begins: false, ends: true, line_bytes: None, add_end: true, last: true };
             self.sink.take(piece).map_err(FollowError::Output)?;
         }
         Ok(Step::Dry)
@@ -536,7 +537,9 @@ impl<S: Sink> Engine<S> {
         if generation.kind == Kind::Copy {
             // The end of a copy goes on in the truncated file: they must go out together.
             let next_has_line = !is_last && self.has_line(target, at + 1)?;
-            return Ok(generation.unread() == 0 || next_has_line || generation.grew.elapsed() >= self.config.rotate_wait);
+            return Ok(generation.unread() == 0
+                || next_has_line
+                || generation.grew.elapsed() >= self.config.rotate_wait);
         }
         // While nothing took its name, the writer may well still have it open.
         let orphan = is_last && crate::identity::Facts::of(&generation.file).is_ok_and(|facts| facts.links > 0);
@@ -585,7 +588,8 @@ impl<S: Sink> Engine<S> {
 
     fn measure(&mut self, target: usize) {
         let followed = &mut self.targets[target];
-        let lag: u64 = followed.generations.iter().map(|generation| generation.seen.saturating_sub(generation.offset)).sum();
+        let lag: u64 =
+            followed.generations.iter().map(|generation| generation.seen.saturating_sub(generation.offset)).sum();
         followed.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
         followed.behind_since = if lag == 0 { None } else { followed.behind_since.or(Some(Instant::now())) };
     }

@@ -149,14 +149,19 @@ impl<S: Sink> Engine<S> {
             let target = &mut self.targets[index];
             let there = Facts::at(target.path());
             let as_it_was = match (&there, &target.presence) {
-                (Ok(facts), Presence::There) => target.generations.back().is_some_and(|live| live.identity.same(facts.identity)),
-                (Ok(facts), Presence::Elsewhere(identity) | Presence::Untailable(identity)) => identity.same(facts.identity),
+                (Ok(facts), Presence::There) => {
+                    target.generations.back().is_some_and(|live| live.identity.same(facts.identity))
+                }
+                (Ok(facts), Presence::Elsewhere(identity) | Presence::Untailable(identity)) => {
+                    identity.same(facts.identity)
+                }
                 (Err(_), Presence::Missing(_)) => true,
                 _ => false,
             };
             target.doubtful |= !as_it_was;
             for generation in &mut target.generations {
-                let grown = generation.stream.is_none() && Facts::of(&generation.file).is_ok_and(|facts| facts.size != generation.offset);
+                let grown = generation.stream.is_none()
+                    && Facts::of(&generation.file).is_ok_and(|facts| facts.size != generation.offset);
                 if grown || self.polling {
                     generation.touched = true;
                     target.ready = true;
@@ -191,7 +196,9 @@ impl<S: Sink> Engine<S> {
             }
         }
         self.config.inputs = inputs;
-        let gone = |target: &Target| target.from_pattern && target.generations.is_empty() && matches!(target.presence, Presence::Missing(_));
+        let gone = |target: &Target| {
+            target.from_pattern && target.generations.is_empty() && matches!(target.presence, Presence::Missing(_))
+        };
         if self.in_flight.is_none() && self.unsaved.is_empty() {
             // Indices into the list are held by nobody now.
             self.targets.retain(|target| !gone(target));
@@ -205,7 +212,9 @@ impl<S: Sink> Engine<S> {
         }
         // A rotated file of a log that is followed already is one of its generations.
         let identity = Facts::at(&path).map(|facts| facts.identity);
-        let open = |target: &Target| target.generations.iter().any(|one| identity.as_ref().is_ok_and(|id| one.identity.same(*id)));
+        let open = |target: &Target| {
+            target.generations.iter().any(|one| identity.as_ref().is_ok_and(|id| one.identity.same(*id)))
+        };
         if self.targets.iter().any(open) {
             return;
         }
@@ -230,7 +239,13 @@ impl<S: Sink> Engine<S> {
 }
 
 /// Applies one name's change to one path. Returns whether the name is one of its siblings.
-fn named(target: &mut Target, watch: i32, name: &std::ffi::OsStr, what: What, siblings: &crate::siblings::Siblings) -> bool {
+fn named(
+    target: &mut Target,
+    watch: i32,
+    name: &std::ffi::OsStr,
+    what: What,
+    siblings: &crate::siblings::Siblings,
+) -> bool {
     let mut beside = false;
     let count = target.places.len();
     for index in 0..count {

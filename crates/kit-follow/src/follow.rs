@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::Start;
 use crate::config::{Config, Input, OnStateError};
 use crate::engine::{Engine, Step};
 use crate::sink::Sink;
 use crate::state::{StateError, StateFile};
 use crate::stats::Stats;
 use crate::target::Presence;
-use crate::Start;
 
 /// What the process around the loop may ask of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,12 @@ pub enum FollowError {
 ///
 /// # Errors
 /// Any [`FollowError`]. The state file then holds what the output had accepted.
-pub async fn follow<S: Sink, H: Host>(config: Config, sink: S, host: &mut H, stats: Stats) -> Result<Outcome, FollowError> {
+pub async fn follow<S: Sink, H: Host>(
+    config: Config,
+    sink: S,
+    host: &mut H,
+    stats: Stats,
+) -> Result<Outcome, FollowError> {
     let mut engine = Engine::new(config, sink, stats);
     engine.open_state()?;
     engine.choose_watch();
@@ -197,7 +202,8 @@ impl<S: Sink, H: Host> Loop<'_, S, H> {
         let config = &self.engine.config;
         let gone = !self.ending.processes.is_empty() && self.ending.processes.iter_mut().all(Process::is_gone);
         let until = config.until_file.as_ref().is_some_and(|path| path.exists());
-        let idle = config.exit_idle.is_some_and(|idle| self.engine.arrived().unwrap_or(self.ending.began).elapsed() >= idle);
+        let idle =
+            config.exit_idle.is_some_and(|idle| self.engine.arrived().unwrap_or(self.ending.began).elapsed() >= idle);
         if dry && (gone || until || idle || config.exit_on_eof) {
             // What was written before the condition came true is handed over first.
             if !self.ending.finishing {
@@ -216,7 +222,11 @@ impl<S: Sink, H: Host> Loop<'_, S, H> {
         let config = &self.engine.config;
         let absent = |presence: &Presence| matches!(presence, Presence::Missing(_) | Presence::Untailable(_));
         if let Some(waited) = config.wait_timeout.filter(|waited| self.ending.began.elapsed() >= *waited) {
-            let missing = self.engine.targets.iter().find(|target| target.generations.is_empty() && !target.was_there && absent(&target.presence));
+            let missing = self
+                .engine
+                .targets
+                .iter()
+                .find(|target| target.generations.is_empty() && !target.was_there && absent(&target.presence));
             if let Some(target) = missing {
                 return Err(FollowError::WaitTimeout { path: target.shown(), waited });
             }
@@ -306,7 +316,8 @@ impl<S: Sink, H: Host> Loop<'_, S, H> {
     fn due(&self, step: Step) -> Option<Instant> {
         let config = &self.engine.config;
         let now = Instant::now();
-        let later = |since: Option<Instant>, wait: Option<Duration>| since?.checked_add(wait?).filter(|time| *time > now);
+        let later =
+            |since: Option<Instant>, wait: Option<Duration>| since?.checked_add(wait?).filter(|time| *time > now);
         let arrived = self.engine.arrived();
         let drain = self.ending.drain;
         let check = (!config.progress_check.is_zero() || self.engine.polling).then_some(self.check);
@@ -356,7 +367,9 @@ impl<S: Sink> Engine<S> {
     fn release_all(&mut self) -> Result<bool, FollowError> {
         for target in 0..self.targets.len() {
             for at in 0..self.targets[target].generations.len() {
-                if self.targets[target].generations[at].stream.is_none() && self.release_partial(target, at, false)? != Step::Dry {
+                if self.targets[target].generations[at].stream.is_none()
+                    && self.release_partial(target, at, false)? != Step::Dry
+                {
                     return Ok(false);
                 }
             }
@@ -368,8 +381,13 @@ impl<S: Sink> Engine<S> {
     fn unread_lines(&mut self) -> u64 {
         let held = |generation: &crate::generation::Generation| generation.waiting && !generation.in_batch();
         let all = self.unread();
-        let waiting: u64 =
-            self.targets.iter().flat_map(|target| &target.generations).filter(|one| held(one)).map(|one| one.unread()).sum();
+        let waiting: u64 = self
+            .targets
+            .iter()
+            .flat_map(|target| &target.generations)
+            .filter(|one| held(one))
+            .map(|one| one.unread())
+            .sum();
         all - waiting.min(all)
     }
 }

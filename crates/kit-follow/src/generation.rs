@@ -113,7 +113,14 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 
 impl Generation {
     /// Follows an open file from `offset`.
-    pub(crate) fn new(file: File, facts: &Facts, number: u64, offset: u64, head: usize, kind: Kind) -> io::Result<Self> {
+    pub(crate) fn new(
+        file: File,
+        facts: &Facts,
+        number: u64,
+        offset: u64,
+        head: usize,
+        kind: Kind,
+    ) -> io::Result<Self> {
         let mut generation = Self {
             number,
             file,

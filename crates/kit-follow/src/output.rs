@@ -197,7 +197,8 @@ impl Output {
             let mut asked = [rustix::event::PollFd::new(waited, rustix::event::PollFlags::empty())];
             let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
             let found = rustix::event::poll(&mut asked, Some(&now)).unwrap_or(0);
-            if found > 0 && asked[0].revents().intersects(rustix::event::PollFlags::ERR | rustix::event::PollFlags::HUP) {
+            if found > 0 && asked[0].revents().intersects(rustix::event::PollFlags::ERR | rustix::event::PollFlags::HUP)
+            {
                 return;
             }
             guard.clear_ready();

@@ -37,7 +37,9 @@ impl<S: Sink> Engine<S> {
     pub(crate) fn reconcile(&mut self, target: usize) -> Result<(), FollowError> {
         self.targets[target].doubtful = false;
         if self.config.follow == Follow::Descriptor && self.targets[target].presence != Presence::Unknown {
-            if !matches!(self.targets[target].presence, Presence::Missing(_) | Presence::Untailable(_)) || !self.config.retry {
+            if !matches!(self.targets[target].presence, Presence::Missing(_) | Presence::Untailable(_))
+                || !self.config.retry
+            {
                 return Ok(());
             }
         }
@@ -60,7 +62,10 @@ impl<S: Sink> Engine<S> {
             Err(error) => return Led::Missing(error),
         };
         if !is_regular(&facts) {
-            return Led::Untailable(facts.identity, if facts.kind.is_dir() { "Is a directory" } else { "not a regular file" });
+            return Led::Untailable(
+                facts.identity,
+                if facts.kind.is_dir() { "Is a directory" } else { "not a regular file" },
+            );
         }
         if let Some(live) = followed.live()
             && live.identity.same(facts.identity)
@@ -127,7 +132,12 @@ impl<S: Sink> Engine<S> {
     }
 
     /// Where a file that was closed before goes on; the beginning for any other.
-    fn place_of_known(&mut self, target: usize, file: &File, facts: &Facts) -> Result<(u64, Option<usize>), FollowError> {
+    fn place_of_known(
+        &mut self,
+        target: usize,
+        file: &File,
+        facts: &Facts,
+    ) -> Result<(u64, Option<usize>), FollowError> {
         let followed = &mut self.targets[target];
         let Some(at) = followed.known_as(facts.identity) else { return Ok((0, None)) };
         let known = followed.known[at].clone();
@@ -139,16 +149,39 @@ impl<S: Sink> Engine<S> {
     }
 
     /// Adds a generation at the end.
-    pub(crate) fn push(&mut self, target: usize, file: File, facts: &Facts, offset: u64, kind: Kind, slot: Option<usize>) -> Result<(), FollowError> {
+    pub(crate) fn push(
+        &mut self,
+        target: usize,
+        file: File,
+        facts: &Facts,
+        offset: u64,
+        kind: Kind,
+        slot: Option<usize>,
+    ) -> Result<(), FollowError> {
         let at = self.targets[target].generations.len();
         self.insert(target, at, file, facts, offset, kind, slot)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call makes a generation; a struct of the same fields would be named once")]
-    fn insert(&mut self, target: usize, at: usize, file: File, facts: &Facts, offset: u64, kind: Kind, slot: Option<usize>) -> Result<(), FollowError> {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call makes a generation; a struct of the same fields would be named once"
+    )]
+    fn insert(
+        &mut self,
+        target: usize,
+        at: usize,
+        file: File,
+        facts: &Facts,
+        offset: u64,
+        kind: Kind,
+        slot: Option<usize>,
+    ) -> Result<(), FollowError> {
         let head = self.config.head;
         let number = self.targets[target].number();
-        let compressed = gz::is_gzip(&file).unwrap_or(false) && kind == Kind::Log && at != usize::MAX && self.is_sibling_name(target, &file);
+        let compressed = gz::is_gzip(&file).unwrap_or(false)
+            && kind == Kind::Log
+            && at != usize::MAX
+            && self.is_sibling_name(target, &file);
         let mut generation = Generation::new(file, facts, number, offset, head, kind).map_err(FollowError::Read)?;
         generation.slot = slot;
         if compressed {
@@ -208,7 +241,8 @@ impl<S: Sink> Engine<S> {
         let trace = if candidate.compressed {
             Trace { identity: candidate.facts.identity, ..Trace::default() }
         } else {
-            Trace::take(&candidate.file, candidate.facts.identity, candidate.facts.size, self.config.head).map_err(FollowError::Read)?
+            Trace::take(&candidate.file, candidate.facts.identity, candidate.facts.size, self.config.head)
+                .map_err(FollowError::Read)?
         };
         self.targets[target].remember(trace, None);
         Ok(())
@@ -297,7 +331,8 @@ impl<S: Sink> Engine<S> {
                 // The name may have passed to another file since.
                 let Ok(facts) = Facts::of(&file) else { continue };
                 let again = found.iter().any(|other| other.facts.identity.same(facts.identity));
-                if again || self.is_taken(followed, facts.identity, live) || followed.known_as(facts.identity).is_some() {
+                if again || self.is_taken(followed, facts.identity, live) || followed.known_as(facts.identity).is_some()
+                {
                     continue;
                 }
                 let compressed = Candidate::is_compressed(&file);
@@ -310,7 +345,8 @@ impl<S: Sink> Engine<S> {
 
     /// Closed generations that were written once more.
     fn reopen_grown(&mut self, target: usize, grown: Vec<(PathBuf, usize)>) -> Result<(), FollowError> {
-        let known: Vec<_> = grown.into_iter().map(|(path, at)| (path, self.targets[target].known[at].clone())).collect();
+        let known: Vec<_> =
+            grown.into_iter().map(|(path, at)| (path, self.targets[target].known[at].clone())).collect();
         for (path, known) in known {
             let Ok(file) = open(&path) else { continue };
             let Ok(facts) = Facts::of(&file) else { continue };
@@ -332,7 +368,10 @@ impl<S: Sink> Engine<S> {
         live.same(identity)
             || followed.generations.iter().any(|generation| generation.identity.same(identity))
             || state.is_some_and(|state| state.same(identity))
-            || self.targets.iter().any(|other| other.generations.iter().any(|generation| generation.identity.same(identity)))
+            || self
+                .targets
+                .iter()
+                .any(|other| other.generations.iter().any(|generation| generation.identity.same(identity)))
     }
 
     fn followed_elsewhere(&self, target: usize, identity: Identity) -> bool {
@@ -346,7 +385,9 @@ impl<S: Sink> Engine<S> {
         let followed = &self.targets[target];
         let own = followed.path().parent().map(Path::to_owned).unwrap_or_default();
         let mut places = vec![(own.clone(), followed.name().to_owned())];
-        if let Some((_, folder, name)) = followed.places.last().filter(|(_, folder, name)| *folder != own || name != followed.name()) {
+        if let Some((_, folder, name)) =
+            followed.places.last().filter(|(_, folder, name)| *folder != own || name != followed.name())
+        {
             places.push((folder.clone(), name.clone()));
         }
         if let Some(olddir) = &self.config.olddir {
@@ -362,7 +403,8 @@ impl<S: Sink> Engine<S> {
         let identity = generation.identity;
         let shown = self.targets[target].shown();
         self.notices.push(format!("tail: {shown}: file truncated"));
-        let interrupted = (self.in_flight == Some((target, generation.number)) && generation.in_batch()).then_some(generation.batch_end);
+        let interrupted = (self.in_flight == Some((target, generation.number)) && generation.in_batch())
+            .then_some(generation.batch_end);
         if interrupted.is_some() {
             self.in_flight = None;
         }
@@ -378,7 +420,10 @@ impl<S: Sink> Engine<S> {
         // A copy that is shorter than what was read has nothing to give, but must not be taken for a later round.
         let mut shorter = None;
         for (index, candidate) in candidates.iter().enumerate().filter(|_| ours.is_none()) {
-            if candidate.facts.size < trace.offset && !candidate.compressed && trace.head_fits(&candidate.file).map_err(FollowError::Read)? {
+            if candidate.facts.size < trace.offset
+                && !candidate.compressed
+                && trace.head_fits(&candidate.file).map_err(FollowError::Read)?
+            {
                 shorter = Some(index);
                 break;
             }
@@ -424,7 +469,12 @@ impl<S: Sink> Engine<S> {
     }
 
     /// Leaves out copies of what was read before, for example what an earlier round left, compressed by now.
-    fn without_copies(&mut self, target: usize, all: Vec<Candidate>, ours: &Trace) -> Result<Vec<Candidate>, FollowError> {
+    fn without_copies(
+        &mut self,
+        target: usize,
+        all: Vec<Candidate>,
+        ours: &Trace,
+    ) -> Result<Vec<Candidate>, FollowError> {
         let mut kept = Vec::with_capacity(all.len());
         for candidate in all {
             if !fits(&candidate, ours)? && self.is_copy_of_known(target, &candidate)? {
@@ -458,7 +508,9 @@ impl<S: Sink> Engine<S> {
         let symlink = self.targets[target].places.len() > 1;
         let (sentence, kind) = match before {
             Presence::Missing(_) | Presence::Unknown => ("has appeared;", "recreate"),
-            Presence::There | Presence::Elsewhere(_) => ("has been replaced;", if symlink { "symlink" } else { "rename" }),
+            Presence::There | Presence::Elsewhere(_) => {
+                ("has been replaced;", if symlink { "symlink" } else { "rename" })
+            }
             Presence::Untailable(_) => ("has become accessible;", "recreate"),
         };
         if !self.targets[target].generations.is_empty() || kind == "rename" {
@@ -493,7 +545,10 @@ impl<S: Sink> Engine<S> {
             _ => format!("tail: '{shown}' has become inaccessible: {why}"),
         });
         if error.kind() == io::ErrorKind::PermissionDenied {
-            tracing::warn!(path = shown, "not readable for this uid; set fsGroup or runAsGroup of the pod to the log's group, or make the log readable");
+            tracing::warn!(
+                path = shown,
+                "not readable for this uid; set fsGroup or runAsGroup of the pod to the log's group, or make the log readable"
+            );
         }
         if before == Presence::Unknown {
             return self.first_missing(target);

@@ -74,7 +74,8 @@ impl<S: Sink> Engine<S> {
     /// What the state file remembers of this path, oldest first.
     fn records(&mut self, target: usize) -> Vec<(usize, Saved)> {
         let path = self.targets[target].path_digest();
-        let (mut ours, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.saved).into_iter().partition(|(_, saved)| saved.path == path);
+        let (mut ours, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.saved).into_iter().partition(|(_, saved)| saved.path == path);
         self.saved = others;
         ours.sort_by_key(|(_, saved)| saved.order);
         ours
@@ -82,11 +83,17 @@ impl<S: Sink> Engine<S> {
 
     /// Matches records with files: by inode and content, else by content alone, compressed or not. Files younger than
     /// the youngest match were never read; older ones are history.
-    fn resume(&mut self, target: usize, records: Vec<(usize, Saved)>, live: Option<Candidate>) -> Result<(), FollowError> {
+    fn resume(
+        &mut self,
+        target: usize,
+        records: Vec<(usize, Saved)>,
+        live: Option<Candidate>,
+    ) -> Result<(), FollowError> {
         self.targets[target].next_number = records.iter().map(|(_, saved)| saved.order).max().unwrap_or(0);
         let identity = live.as_ref().map_or(Identity::default(), |live| live.facts.identity);
         let siblings = self.candidates(target, identity)?;
-        let mut pieces: Vec<Piece> = siblings.into_iter().map(|candidate| Piece { candidate, live: false, record: None }).collect();
+        let mut pieces: Vec<Piece> =
+            siblings.into_iter().map(|candidate| Piece { candidate, live: false, record: None }).collect();
         pieces.extend(live.map(|candidate| Piece { candidate, live: true, record: None }));
         let mut found = vec![false; records.len()];
         for by_identity in [true, false] {
@@ -104,22 +111,34 @@ impl<S: Sink> Engine<S> {
         let youngest = pieces.iter().rposition(|piece| piece.record.is_some());
         let newest_birth = records.iter().map(|(_, saved)| saved.trace.identity.born).max().unwrap_or(0);
         for (index, piece) in pieces.into_iter().enumerate() {
-            let younger = youngest.map_or(piece.candidate.facts.identity.born > newest_birth, |youngest| index > youngest);
+            let younger =
+                youngest.map_or(piece.candidate.facts.identity.born > newest_birth, |youngest| index > youngest);
             let record = piece.record.map(|at| records[at]);
             self.take_up(target, piece, record, younger)?;
         }
         Ok(())
     }
 
-    fn take_up(&mut self, target: usize, piece: Piece, record: Option<(usize, Saved)>, younger: bool) -> Result<(), FollowError> {
+    fn take_up(
+        &mut self,
+        target: usize,
+        piece: Piece,
+        record: Option<(usize, Saved)>,
+        younger: bool,
+    ) -> Result<(), FollowError> {
         let Piece { candidate, live, .. } = piece;
         let facts = candidate.facts;
         match record {
-            Some((slot, saved)) if saved.closed && !live && (candidate.compressed || facts.size <= saved.trace.offset) => {
-                self.targets[target].remember(crate::identity::Trace { identity: facts.identity, ..saved.trace }, Some(slot));
+            Some((slot, saved))
+                if saved.closed && !live && (candidate.compressed || facts.size <= saved.trace.offset) =>
+            {
+                self.targets[target]
+                    .remember(crate::identity::Trace { identity: facts.identity, ..saved.trace }, Some(slot));
                 return Ok(());
             }
-            Some((slot, saved)) => self.push(target, candidate.file, &facts, saved.trace.offset, Kind::Log, Some(slot))?,
+            Some((slot, saved)) => {
+                self.push(target, candidate.file, &facts, saved.trace.offset, Kind::Log, Some(slot))?
+            }
             None if younger || live => self.push(target, candidate.file, &facts, 0, Kind::Log, None)?,
             None => return self.set_aside(target, &candidate),
         }
@@ -136,7 +155,11 @@ impl<S: Sink> Engine<S> {
     fn give_up_lost(&mut self, target: usize, records: &[(usize, Saved)], found: &[bool]) {
         for ((slot, saved), _) in records.iter().zip(found).filter(|((_, saved), found)| !saved.closed && !**found) {
             let path = self.targets[target].shown();
-            tracing::warn!(path, offset = saved.trace.offset, "a generation that was being read is gone; what it had after this offset is lost");
+            tracing::warn!(
+                path,
+                offset = saved.trace.offset,
+                "a generation that was being read is gone; what it had after this offset is lost"
+            );
             self.stats.missed.inc();
             if let Some(state) = self.state.as_mut() {
                 let _ = state.save(&mut Some(*slot), &Saved { closed: true, ..*saved });

@@ -18,7 +18,8 @@ pub(crate) enum Siblings {
 }
 
 /// Endings of files that lie beside logs and hold no log lines.
-const NOT_LOGS: &[&str] = &["swp", "swx", "swo", "lock", "pid", "pos", "offset", "state", "sock", "md5", "sha256", "sig"];
+const NOT_LOGS: &[&str] =
+    &["swp", "swx", "swo", "lock", "pid", "pos", "offset", "state", "sock", "md5", "sha256", "sig"];
 
 impl Siblings {
     /// Whether `name` may hold lines that were once in `log`. `log` itself is not its own sibling.
@@ -127,7 +128,8 @@ impl NameAge {
 fn name_age(name: &OsStr) -> NameAge {
     let plain = uncompressed(name.as_bytes());
     let groups = plain.split(|byte| !byte.is_ascii_digit()).filter(|group| !group.is_empty());
-    let digits: Vec<u64> = groups.map(|group| group.iter().fold(0, |n: u64, d| n.wrapping_mul(10) + u64::from(d - b'0'))).collect();
+    let digits: Vec<u64> =
+        groups.map(|group| group.iter().fold(0, |n: u64, d| n.wrapping_mul(10) + u64::from(d - b'0'))).collect();
     // A date has a year: four digits from 1990 to 2199, alone or with month and day behind it.
     let dated = digits.iter().any(|n| (1990..2200).contains(n) || (19_900_101..22_000_000).contains(n));
     let style = match (digits.is_empty(), dated) {
@@ -214,10 +216,29 @@ mod tests {
     #[test]
     fn rotated_names_belong_and_other_logs_do_not() {
         let belong = |name: &str| Siblings::Usual.belong(OsStr::new("app.log"), OsStr::new(name));
-        for name in ["app.log.1", "app.log.2.gz", "app.log-20261121", "app.log.old", "app-20261121.log", "app.1.log", "app-2026-11-21.log.gz", "app.log.tmp"] {
+        for name in [
+            "app.log.1",
+            "app.log.2.gz",
+            "app.log-20261121",
+            "app.log.old",
+            "app-20261121.log",
+            "app.1.log",
+            "app-2026-11-21.log.gz",
+            "app.log.tmp",
+        ] {
             assert!(belong(name), "{name}");
         }
-        for name in ["app.log", "app-errors.log", "app.log.swp", "app.log~", "app.logs", "other.log.1", "app", "app.log.", "app.log.state"] {
+        for name in [
+            "app.log",
+            "app-errors.log",
+            "app.log.swp",
+            "app.log~",
+            "app.logs",
+            "other.log.1",
+            "app",
+            "app.log.",
+            "app.log.state",
+        ] {
             assert!(!belong(name), "{name}");
         }
     }

@@ -46,7 +46,9 @@ impl FromStr for Start {
             },
         };
         counted.ok_or_else(|| {
-            format!("\"{text}\" is no place to start; write beginning, end, lines=-10, lines=+5, bytes=-100 or bytes=+7")
+            format!(
+                "\"{text}\" is no place to start; write beginning, end, lines=-10, lines=+5, bytes=-100 or bytes=+7"
+            )
         })
     }
 }
@@ -175,6 +177,9 @@ mod tests {
     #[test]
     fn a_wrong_start_names_the_right_ones() {
         let error = "middle".parse::<Start>().unwrap_err();
-        assert_eq!(error, "\"middle\" is no place to start; write beginning, end, lines=-10, lines=+5, bytes=-100 or bytes=+7");
+        assert_eq!(
+            error,
+            "\"middle\" is no place to start; write beginning, end, lines=-10, lines=+5, bytes=-100 or bytes=+7"
+        );
     }
 }

@@ -83,8 +83,12 @@ impl StateError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::NoFolder { .. } => "mount a volume there, an emptyDir if a restart of the pod may start over, or create the folder",
-            Self::Open { .. } => "the folder must be writable for the uid and gid that this container runs as; see fsGroup",
+            Self::NoFolder { .. } => {
+                "mount a volume there, an emptyDir if a restart of the pod may start over, or create the folder"
+            }
+            Self::Open { .. } => {
+                "the folder must be writable for the uid and gid that this container runs as; see fsGroup"
+            }
             Self::InUse { .. } => "give every follower a --state-file of its own",
             Self::Content { .. } => "remove it, or let --on-state-error beginning or end decide where to start",
             Self::Followed { .. } => "name a file that holds no log",

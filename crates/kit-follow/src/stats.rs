@@ -35,20 +35,52 @@ impl Stats {
         let registry = registry.sub_registry_with_prefix(prefix);
         let mut add = |name: &str, help: &str, metric: Metric| metric.register(registry, name, help);
         add("bytes_read", "Bytes read from the followed files", Metric::Counters(self.bytes_read.clone()));
-        add("lag_bytes", "Bytes that are in the files and were not handed over", Metric::Gauges(self.lag_bytes.clone()));
+        add(
+            "lag_bytes",
+            "Bytes that are in the files and were not handed over",
+            Metric::Gauges(self.lag_bytes.clone()),
+        );
         add("lag_seconds", "How long the oldest of these bytes has waited", Metric::Floats(self.lag_seconds.clone()));
         add("files_open", "Files that are open for following", Metric::Gauge(self.files_open.clone()));
         add("rotations", "Rotations and truncations that were seen", Metric::Counters(self.rotations.clone()));
         add("generations_recovered", "Generations found under a sibling name", Metric::Counter(self.recovered.clone()));
-        add("generations_missed", "Generations that were gone before they could be opened", Metric::Counter(self.missed.clone()));
-        add("copytruncate_recovered_bytes", "Bytes read from a copy after a truncation", Metric::Counter(self.recovered_bytes.clone()));
-        add("lost_bytes", "Bytes that were known to exist and could not be read", Metric::Counters(self.lost_bytes.clone()));
+        add(
+            "generations_missed",
+            "Generations that were gone before they could be opened",
+            Metric::Counter(self.missed.clone()),
+        );
+        add(
+            "copytruncate_recovered_bytes",
+            "Bytes read from a copy after a truncation",
+            Metric::Counter(self.recovered_bytes.clone()),
+        );
+        add(
+            "lost_bytes",
+            "Bytes that were known to exist and could not be read",
+            Metric::Counters(self.lost_bytes.clone()),
+        );
         add("checkpoint_writes", "Records written to the state file", Metric::Counter(self.checkpoint_writes.clone()));
-        add("checkpoint_errors", "Records that could not be written to the state file", Metric::Counter(self.checkpoint_errors.clone()));
-        add("inotify_overflows", "Times the kernel dropped events; everything is looked at anew then", Metric::Counter(self.overflows.clone()));
-        add("decode_errors", "Compressed generations that could not be read to their end", Metric::Counter(self.decode_errors.clone()));
+        add(
+            "checkpoint_errors",
+            "Records that could not be written to the state file",
+            Metric::Counter(self.checkpoint_errors.clone()),
+        );
+        add(
+            "inotify_overflows",
+            "Times the kernel dropped events; everything is looked at anew then",
+            Metric::Counter(self.overflows.clone()),
+        );
+        add(
+            "decode_errors",
+            "Compressed generations that could not be read to their end",
+            Metric::Counter(self.decode_errors.clone()),
+        );
         add("watch_mode", "1 for the way in which changes are noticed", Metric::Gauges(self.watch_mode.clone()));
-        registry.register("stdout_blocked_seconds", "Time in which the output took nothing", self.blocked_seconds.clone());
+        registry.register(
+            "stdout_blocked_seconds",
+            "Time in which the output took nothing",
+            self.blocked_seconds.clone(),
+        );
     }
 
     pub(crate) fn rotated(&self, file: &str, kind: &str) {

@@ -158,11 +158,26 @@ fn change(event: &rustix::fs::inotify::Event<'_>) -> Option<Change> {
 /// Whether a file system tells no events of writes made elsewhere: network and FUSE file systems.
 pub(crate) fn is_remote(path: &Path) -> bool {
     const REMOTE: &[u64] = &[
-        0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546, 0x0102_1997, 0x00C3_6400, 0x5346_414F, 0x0BD0_0BD0,
-        0x7461_636F, 0x4750_4653, 0x6162_6F72, 0x0116_1970,
+        0x6969,
+        0x517B,
+        0xFF53_4D42,
+        0xFE53_4D42,
+        0x6573_5546,
+        0x0102_1997,
+        0x00C3_6400,
+        0x5346_414F,
+        0x0BD0_0BD0,
+        0x7461_636F,
+        0x4750_4653,
+        0x6162_6F72,
+        0x0116_1970,
     ];
     let shown = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    #[expect(clippy::cast_sign_loss, clippy::useless_conversion, reason = "the magic is a bit pattern whose type differs by architecture")]
+    #[expect(
+        clippy::cast_sign_loss,
+        clippy::useless_conversion,
+        reason = "the magic is a bit pattern whose type differs by architecture"
+    )]
     rustix::fs::statfs(shown).is_ok_and(|found| REMOTE.contains(&(u64::from(found.f_type as u64) & 0xFFFF_FFFF)))
 }
 

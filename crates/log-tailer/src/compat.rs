@@ -17,7 +17,10 @@ pub(crate) fn from_gnu(argv: Vec<OsString>) -> Result<Vec<OsString>, Error> {
             break;
         }
         let is_first = std::mem::take(&mut first);
-        if !gnu.long(&argument, &mut rest)? && !(is_first && gnu.obsolete(&argument)) && !gnu.cluster(&argument, &mut rest)? {
+        if !gnu.long(&argument, &mut rest)?
+            && !(is_first && gnu.obsolete(&argument))
+            && !gnu.cluster(&argument, &mut rest)?
+        {
             gnu.ours.push(argument);
         }
     }
@@ -94,7 +97,11 @@ impl Gnu {
     /// Short options, alone or together: `-F`, `-n+1`, `-fqn 5`. False when the argument is none.
     fn cluster(&mut self, argument: &OsStr, rest: &mut impl Iterator<Item = OsString>) -> Result<bool, Error> {
         let [b'-', letters @ ..] = argument.as_bytes() else { return Ok(false) };
-        if letters.is_empty() || letters[0] == b'-' || !letters[0].is_ascii_alphabetic() || matches!(letters[0], b'h' | b'V') {
+        if letters.is_empty()
+            || letters[0] == b'-'
+            || !letters[0].is_ascii_alphabetic()
+            || matches!(letters[0], b'h' | b'V')
+        {
             return Ok(false);
         }
         for (at, letter) in letters.iter().enumerate() {
@@ -110,7 +117,8 @@ impl Gnu {
                 b'n' | b'c' | b's' => {
                     let glued = &letters[at + 1..];
                     let name = format!("-{}", char::from(*letter));
-                    let value = (!glued.is_empty()).then(|| OsString::from_vec(glued.to_vec()).to_string_lossy().into_owned());
+                    let value =
+                        (!glued.is_empty()).then(|| OsString::from_vec(glued.to_vec()).to_string_lossy().into_owned());
                     let value = needed(&name, value, rest)?;
                     match letter {
                         b'n' => self.count("lines", &value)?,
@@ -122,7 +130,8 @@ impl Gnu {
                 }
                 other => {
                     let message = format!("unexpected option '-{}'", char::from(*other));
-                    return Err(Error::request(message).hint("GNU tail's -n -c -f -F -q -v -z -s are known; see --help for the others"));
+                    return Err(Error::request(message)
+                        .hint("GNU tail's -n -c -f -F -q -v -z -s are known; see --help for the others"));
                 }
             }
         }
@@ -159,7 +168,11 @@ impl Gnu {
         let Some(seconds) = seconds else {
             return Err(Error::request(format!("invalid number of seconds: '{text}'")).hint("write -s 1 or -s 0.25"));
         };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be finite and positive; floats saturate")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked to be finite and positive; floats saturate"
+        )]
         let milliseconds = ((seconds * 1000.0) as u64).clamp(1, 86_400_000);
         self.ours.push(format!("--poll={milliseconds}ms").into());
         Ok(())
@@ -237,7 +250,10 @@ mod tests {
         check("-20f a", "--start-at=lines=-20 --follow=descriptor --no-retry --headers=auto a");
         check("+5 a", "--start-at=lines=+5 --no-retry --exit-on-eof --headers=auto a");
         check("--follow=name --retry a", "--follow=name a");
-        check("--lines=3 --pid=7 --follow a", "--start-at=lines=-3 --follow=descriptor --no-retry --headers=auto --pid=7 a");
+        check(
+            "--lines=3 --pid=7 --follow a",
+            "--start-at=lines=-3 --follow=descriptor --no-retry --headers=auto --pid=7 a",
+        );
     }
 
     #[test]

@@ -15,7 +15,8 @@ pub(crate) struct Pod {
 
 impl Pod {
     pub(crate) fn new(context: &Context, pulse: Pulse, opened: Condition) -> Result<Self, Error> {
-        let hangup = context.signal(Signal::Hangup).map_err(|error| Error::failed("cannot handle SIGHUP").caused_by(error))?;
+        let hangup =
+            context.signal(Signal::Hangup).map_err(|error| Error::failed("cannot handle SIGHUP").caused_by(error))?;
         Ok(Self { shutdown: context.shutdown(), hangup, pulse, opened, draining: false })
     }
 }

@@ -63,7 +63,9 @@ impl Sink for Raw {
                     self.written.inc_by(written as u64);
                 }
                 // An added line end is no part of a file, so it is kept here instead of being offered again.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && piece.add_end && piece.bytes == self.line_end => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && piece.add_end && piece.bytes == self.line_end =>
+                {
                     self.pending.extend_from_slice(self.line_end);
                     sent = piece.bytes.len();
                 }

@@ -33,8 +33,13 @@ pub async fn run(args: Args, context: Context) -> Result<(), Error> {
         registry.register("log_tailer_bytes_written", "Bytes that stdout has accepted", written.clone());
     });
     let mut pod = Pod::new(&context, admin.pulse("follow loop"), admin.condition("files opened"))?;
-    let listener = args.admin.bind().await.map_err(|error| Error::failed("no admin endpoint").caused_by(error).hint(kit_admin::BindError::HINT))?;
-    let several = args.follow.file.len() > 1 || args.follow.file.iter().any(|file| file.to_string_lossy().contains(['*', '?', '{', '[']));
+    let listener = args
+        .admin
+        .bind()
+        .await
+        .map_err(|error| Error::failed("no admin endpoint").caused_by(error).hint(kit_admin::BindError::HINT))?;
+    let several = args.follow.file.len() > 1
+        || args.follow.file.iter().any(|file| file.to_string_lossy().contains(['*', '?', '{', '[']));
     let line_end = if args.zero_terminated { LineEnd::Nul } else { LineEnd::Newline };
     let config = args.follow.config(context.grace()).map_err(|error| {
         let hint = error.hint();
@@ -56,7 +61,9 @@ pub async fn run(args: Args, context: Context) -> Result<(), Error> {
 }
 
 fn output(pipe_size: Option<u64>) -> Result<Output, Error> {
-    let failed = |error: io::Error| Error::failed("cannot use stdout").caused_by(error).hint("start log-tailer with stdout open");
+    let failed = |error: io::Error| {
+        Error::failed("cannot use stdout").caused_by(error).hint("start log-tailer with stdout open")
+    };
     let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
     let output = Output::new(stdout).map_err(failed)?;
     if let Some(bytes) = pipe_size {
@@ -73,7 +80,8 @@ fn outcome(ended: Result<Outcome, FollowError>) -> Result<(), Error> {
         Ok(Outcome::Drained | Outcome::Ended) => Ok(()),
         Ok(Outcome::GraceOver { unread }) => {
             let message = format!("the grace ended with {unread} bytes not handed over");
-            Err(Error::with_code(exit::DRAIN_TIMEOUT, message).hint("whatever reads stdout is too slow; give more --grace and terminationGracePeriodSeconds"))
+            Err(Error::with_code(exit::DRAIN_TIMEOUT, message)
+                .hint("whatever reads stdout is too slow; give more --grace and terminationGracePeriodSeconds"))
         }
         Err(FollowError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             kit_run::notice("tail: the reader of stdout is gone");
@@ -90,13 +98,20 @@ fn failure(error: FollowError) -> Error {
             let code = if error.is_request() { kit_run::exit::REQUEST } else { kit_run::exit::FAILED };
             with_source(Error::with_code(code, error.to_string()), &error).hint(hint)
         }
-        FollowError::NoFiles => Error::failed("no files remaining").hint("use -F to wait for a file that is not there yet"),
-        FollowError::WaitTimeout { .. } => {
-            Error::with_code(exit::WAIT_TIMEOUT, error.to_string()).hint("check that the app writes there and that both containers mount the volume")
+        FollowError::NoFiles => {
+            Error::failed("no files remaining").hint("use -F to wait for a file that is not there yet")
         }
-        FollowError::Output(source) => Error::failed("cannot write to stdout").caused_by(source).hint("whatever stdout leads to must have room and accept writes"),
-        FollowError::Read(source) => Error::failed("cannot read a followed file").caused_by(source).hint("the volume may be gone or damaged"),
-        FollowError::Watch(source) => Error::failed("cannot read file events").caused_by(source).hint("use --watch poll"),
+        FollowError::WaitTimeout { .. } => Error::with_code(exit::WAIT_TIMEOUT, error.to_string())
+            .hint("check that the app writes there and that both containers mount the volume"),
+        FollowError::Output(source) => Error::failed("cannot write to stdout")
+            .caused_by(source)
+            .hint("whatever stdout leads to must have room and accept writes"),
+        FollowError::Read(source) => {
+            Error::failed("cannot read a followed file").caused_by(source).hint("the volume may be gone or damaged")
+        }
+        FollowError::Watch(source) => {
+            Error::failed("cannot read file events").caused_by(source).hint("use --watch poll")
+        }
     }
 }
 
