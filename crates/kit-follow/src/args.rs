@@ -200,7 +200,6 @@ impl FollowArgs {
         };
         let inputs = file.into_iter().map(|path| {
             Ok(match path.as_os_str() {
-                name if name == "-" => Input::Stdin,
                 // A file that exists under that very name is no pattern.
                 text if Glob::is_pattern(text) && !path.exists() => Input::Pattern(glob(text)?),
                 _ => Input::File(path),

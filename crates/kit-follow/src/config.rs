@@ -15,8 +15,6 @@ pub(crate) enum Input {
     File(PathBuf),
     /// All files that a pattern describes, now and later.
     Pattern(Glob),
-    /// Standard input.
-    Stdin,
 }
 
 /// What is followed of a file.

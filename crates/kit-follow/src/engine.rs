@@ -34,6 +34,15 @@ pub(crate) enum Step {
     At(Instant),
 }
 
+/// What is wrong with the first bytes of a file.
+enum Doubt {
+    None,
+    /// They changed during the look.
+    LookAgain,
+    /// They come after bytes that lie in copies, which are generations now.
+    Copies,
+}
+
 /// Everything that [`crate::follow`] works on.
 pub(crate) struct Engine<S> {
     pub(crate) config: Config,
@@ -194,9 +203,19 @@ impl<S: Sink> Engine<S> {
                 return Ok(Step::More);
             }
             let bounds = self.bounds(target, upto);
+            let count = self.targets[target].generations.len();
             let generation = &mut self.targets[target].generations[at];
             generation.waiting = false;
-            match generation.look(bounds, &mut self.buffer).map_err(FollowError::Read)? {
+            let look = generation.look(bounds, &mut self.buffer).map_err(FollowError::Read)?;
+            if look != Look::Dry && generation.offset == 0 && at + 1 == count {
+                match self.doubt_beginning(target, at)? {
+                    Doubt::None => {}
+                    Doubt::LookAgain => continue,
+                    Doubt::Copies => return Ok(Step::More),
+                }
+            }
+            let generation = &mut self.targets[target].generations[at];
+            match look {
                 Look::Dry => {
                     let unread = generation.offset < generation.seen;
                     generation.waiting = unread;
@@ -214,6 +233,28 @@ impl<S: Sink> Engine<S> {
                 },
             }
         }
+    }
+
+    /// A file of which nothing was read cannot show by itself that it was truncated. A copy is made before the
+    /// truncation, so after the read its event is there, if bytes of a later round were read.
+    fn doubt_beginning(&mut self, target: usize, at: usize) -> Result<Doubt, FollowError> {
+        if !self.config.recover {
+            return Ok(Doubt::None);
+        }
+        self.siblings_moved(target)?;
+        if !self.targets[target].copy_hint && self.watcher.is_some() {
+            return Ok(Doubt::None);
+        }
+        let before = self.targets[target].generations[at].head_digest();
+        if self.check_copies(target, at)? {
+            return Ok(Doubt::Copies);
+        }
+        let generation = &mut self.targets[target].generations[at];
+        if before == generation.head_digest() {
+            return Ok(Doubt::None);
+        }
+        generation.forget_batch().map_err(FollowError::Read)?;
+        Ok(Doubt::LookAgain)
     }
 
     fn offer_lines(&mut self, target: usize, at: usize, from: usize, to: usize) -> Result<Step, FollowError> {

@@ -167,6 +167,7 @@ impl<S: Sink> Engine<S> {
                     target.ready = true;
                 }
             }
+            target.copy_hint |= self.polling;
             target.ready |= target.presence != Presence::There || target.generations.len() > 1;
         }
         if self.polling {
@@ -263,6 +264,7 @@ fn named(
             continue;
         }
         target.doubtful |= is_own;
+        target.copy_hint |= !is_own && matches!(what, What::Created | What::MovedTo(_));
         if is_own && index + 1 == count && matches!(what, What::Created | What::MovedTo(_)) {
             target.births += 1;
         }

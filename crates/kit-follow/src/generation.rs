@@ -171,6 +171,11 @@ impl Generation {
         Ok(())
     }
 
+    /// Takes the head again where it is not complete.
+    pub(crate) fn renew_head(&mut self, head: usize) -> io::Result<()> {
+        if (self.head.bytes as usize) < head { self.read_head(head) } else { Ok(()) }
+    }
+
     /// Remembers the bytes before `offset`.
     fn mark(&mut self, offset: u64) -> io::Result<()> {
         let bytes = usize::try_from(offset).unwrap_or(MARKER_BYTES).min(MARKER_BYTES);
@@ -231,6 +236,9 @@ impl Generation {
         }
         self.saw(start + read as u64);
         let fresh = read - lead;
+        if self.offset == 0 && !self.begins_as_known(&buffer[..fresh]) {
+            return Ok(Look::Truncated);
+        }
         if fresh == 0 {
             return self.nothing_new();
         }
@@ -260,6 +268,23 @@ impl Generation {
             return Ok(Look::Dry);
         }
         self.long_line(bounds, buffer, self.offset + fresh as u64 - 1)
+    }
+
+    /// Whether bytes from the beginning begin as the head that was taken earlier.
+    fn begins_as_known(&self, bytes: &[u8]) -> bool {
+        let known = self.head.bytes as usize;
+        known == 0 || bytes.get(..known).is_some_and(|head| Print::of(head) == self.head)
+    }
+
+    pub(crate) fn head_digest(&self) -> (u32, u64) {
+        (self.head.bytes, self.head.digest)
+    }
+
+    /// The batch that was found is not to go out; the next look starts anew.
+    pub(crate) fn forget_batch(&mut self) -> io::Result<()> {
+        self.cancel_batch();
+        self.searched = self.offset;
+        self.mark(self.offset)
     }
 
     /// The head of a small file is taken again while it grows.
@@ -301,7 +326,8 @@ impl Generation {
     }
 
     fn look_far(&mut self, bounds: Bounds, buffer: &mut [u8]) -> io::Result<Look> {
-        if !self.fits_marker()? {
+        let begins = self.offset > 0 || self.head.bytes == 0 || self.trace().head_fits(&self.file)?;
+        if !begins || !self.fits_marker()? {
             return Ok(Look::Truncated);
         }
         let size = self.size()?;

@@ -252,7 +252,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         };
-        ["a/x.log", "a/x.txt", "b/y.log", "b/c/z.log"].map(make);
+        ["a/x.log", "a/x.txt", "b/y.log", "b/c/z.log"].into_iter().for_each(make);
         let names = |pattern: &str| {
             let found = Glob::new(root.path().join(pattern).as_os_str()).unwrap().find();
             let strip = |path: &PathBuf| path.strip_prefix(root.path()).unwrap().display().to_string();

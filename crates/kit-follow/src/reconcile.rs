@@ -36,12 +36,10 @@ impl<S: Sink> Engine<S> {
     /// Looks where one path leads and takes up what is new.
     pub(crate) fn reconcile(&mut self, target: usize) -> Result<(), FollowError> {
         self.targets[target].doubtful = false;
-        if self.config.follow == Follow::Descriptor && self.targets[target].presence != Presence::Unknown {
-            if !matches!(self.targets[target].presence, Presence::Missing(_) | Presence::Untailable(_))
-                || !self.config.retry
-            {
-                return Ok(());
-            }
+        let absent = matches!(self.targets[target].presence, Presence::Missing(_) | Presence::Untailable(_));
+        let first = self.targets[target].presence == Presence::Unknown;
+        if self.config.follow == Follow::Descriptor && !first && !(absent && self.config.retry) {
+            return Ok(());
         }
         self.watch_places(target);
         match self.led(target) {
@@ -86,8 +84,8 @@ impl<S: Sink> Engine<S> {
         if is_live {
             if followed.births > 0 {
                 // A name that was taken and is ours again: what came between may lie beside it.
-                self.take_skipped(target, facts.identity)?;
-                self.settle_births(target, 1);
+                let taken = self.take_new(target, None)?;
+                self.settle_births(target, taken + 1);
             }
             return Ok(());
         }
@@ -106,9 +104,8 @@ impl<S: Sink> Engine<S> {
             return self.first_look(target, file, facts);
         }
         self.tell_new(target, &before);
-        let skipped = self.take_skipped(target, facts.identity)?;
-        self.push_live(target, file, facts)?;
-        self.settle_births(target, skipped + 1);
+        let taken = self.take_new(target, Some((file, *facts)))?;
+        self.settle_births(target, taken);
         Ok(())
     }
 
@@ -210,27 +207,50 @@ impl<S: Sink> Engine<S> {
         !matches!((own, this), (Ok(own), Ok(this)) if own.same(this))
     }
 
-    /// Takes up generations that came and went under the name between two looks. Returns how many.
-    pub(crate) fn take_skipped(&mut self, target: usize, live: Identity) -> Result<i64, FollowError> {
-        let candidates = self.candidates(target, live)?;
+    /// Takes up the file under the name, and generations that came and went since the last look. Returns how many.
+    ///
+    /// The file that was under the name when it was opened may have been renamed since; then it stands among its
+    /// siblings, and those born after it come after it.
+    pub(crate) fn take_new(&mut self, target: usize, live: Option<(File, Facts)>) -> Result<i64, FollowError> {
+        let identity = live.as_ref().map(|(_, facts)| facts.identity);
+        let candidates = self.candidates(target, None)?;
         let newest = self.targets[target].generations.back().map_or(0, |generation| generation.identity.born);
-        let mut taken = 0;
+        let (mut live, mut taken) = (live, 0);
         for candidate in candidates {
-            if candidate.facts.identity.born > 0 && candidate.facts.identity.born < newest {
-                self.set_aside(target, &candidate)?;
+            if identity.is_some_and(|identity| identity.same(candidate.facts.identity)) {
+                if let Some((file, facts)) = live.take() {
+                    self.push_live(target, file, &facts)?;
+                    taken += 1;
+                }
+                // Another file has the name by now.
+                self.targets[target].doubtful = true;
                 continue;
             }
-            if self.is_copy_of_known(target, &candidate)? {
+            // It may have lost its name too late for the look beside it.
+            let younger = |(_, facts): &mut (File, Facts)| {
+                facts.identity.born > 0 && candidate.facts.identity.born > facts.identity.born
+            };
+            if let Some((file, facts)) = live.take_if(younger) {
+                self.push_live(target, file, &facts)?;
+                taken += 1;
+                self.targets[target].doubtful = true;
+            }
+            let older = candidate.facts.identity.born > 0 && candidate.facts.identity.born < newest;
+            if older || self.is_copy_of_known(target, &candidate)? {
                 self.set_aside(target, &candidate)?;
                 continue;
             }
             tracing::info!(path = %candidate.path.display(), size = candidate.facts.size, "generation found that was never under the name when looked at");
             self.stats.recovered.inc();
-            let number = self.targets[target].generations.len();
+            let at = self.targets[target].generations.len();
             self.push(target, candidate.file, &candidate.facts, 0, Kind::Log, None)?;
-            if let Some(generation) = self.targets[target].generations.get_mut(number) {
+            if let Some(generation) = self.targets[target].generations.get_mut(at) {
                 generation.replaced = Some(Instant::now());
             }
+            taken += 1;
+        }
+        if let Some((file, facts)) = live {
+            self.push_live(target, file, &facts)?;
             taken += 1;
         }
         Ok(taken)
@@ -269,12 +289,16 @@ impl<S: Sink> Engine<S> {
         Ok(false)
     }
 
-    /// Files beside the log that are neither open nor known, oldest first.
-    pub(crate) fn candidates(&mut self, target: usize, live: Identity) -> Result<Vec<Candidate>, FollowError> {
-        let mut found = Vec::new();
+    /// Files beside the log that are neither open, known nor the given one, oldest first.
+    pub(crate) fn candidates(
+        &mut self,
+        target: usize,
+        except: Option<Identity>,
+    ) -> Result<Vec<Candidate>, FollowError> {
+        let mut found: Vec<Candidate> = Vec::new();
         // While renames go on a name can be missed, so the look is repeated until no event came in between.
         for _ in 0..5 {
-            found = self.scan(target, live)?;
+            self.scan(target, except, &mut found)?;
             if !self.siblings_moved(target)? {
                 break;
             }
@@ -293,11 +317,10 @@ impl<S: Sink> Engine<S> {
         Ok(order.into_iter().filter_map(|at| slots[at].take()).collect())
     }
 
-    fn scan(&mut self, target: usize, live: Identity) -> Result<Vec<Candidate>, FollowError> {
+    fn scan(&mut self, target: usize, except: Option<Identity>, found: &mut Vec<Candidate>) -> Result<(), FollowError> {
         let followed = &self.targets[target];
-        let mut found: Vec<Candidate> = Vec::new();
         if matches!(self.config.siblings, Siblings::None) {
-            return Ok(found);
+            return Ok(());
         }
         let mut grown = Vec::new();
         for (folder, log) in self.sibling_places(target) {
@@ -317,21 +340,27 @@ impl<S: Sink> Engine<S> {
                     continue;
                 }
                 let Ok(facts) = Facts::at(&path) else { continue };
-                if !is_regular(&facts) || self.is_taken(followed, facts.identity, live) {
+                if !is_regular(&facts) || self.is_taken(followed, facts.identity, except) {
                     continue;
                 }
                 if let Some(at) = followed.known_as(facts.identity) {
-                    let known = &followed.known[at];
-                    if facts.size > known.trace.offset && known.trace.head.bytes > 0 {
-                        grown.push((path, at));
+                    match known_now(&followed.known[at].trace, &path)? {
+                        Now::Same => continue,
+                        Now::Grown => {
+                            grown.push((path, at));
+                            continue;
+                        }
+                        // The next copytruncate copied over the last one's file.
+                        Now::Other => {}
                     }
-                    continue;
                 }
                 let Ok(file) = open(&path) else { continue };
                 // The name may have passed to another file since.
                 let Ok(facts) = Facts::of(&file) else { continue };
                 let again = found.iter().any(|other| other.facts.identity.same(facts.identity));
-                if again || self.is_taken(followed, facts.identity, live) || followed.known_as(facts.identity).is_some()
+                if again
+                    || self.is_taken(followed, facts.identity, except)
+                    || followed.known_as(facts.identity).is_some()
                 {
                     continue;
                 }
@@ -339,8 +368,7 @@ impl<S: Sink> Engine<S> {
                 found.push(Candidate { renamed: followed.renames.rank(&name), path, file, facts, compressed });
             }
         }
-        self.reopen_grown(target, grown)?;
-        Ok(found)
+        self.reopen_grown(target, grown)
     }
 
     /// Closed generations that were written once more.
@@ -363,9 +391,9 @@ impl<S: Sink> Engine<S> {
         Ok(())
     }
 
-    fn is_taken(&self, followed: &Target, identity: Identity, live: Identity) -> bool {
+    fn is_taken(&self, followed: &Target, identity: Identity, except: Option<Identity>) -> bool {
         let state = self.state.as_ref().and_then(|state| state.identity());
-        live.same(identity)
+        except.is_some_and(|except| except.same(identity))
             || followed.generations.iter().any(|generation| generation.identity.same(identity))
             || state.is_some_and(|state| state.same(identity))
             || self
@@ -396,6 +424,37 @@ impl<S: Sink> Engine<S> {
         places
     }
 
+    /// A file of which nothing was read cannot show that it was truncated; a copy beside it whose content is not the
+    /// file's does. Returns whether generations were added.
+    pub(crate) fn check_copies(&mut self, target: usize, at: usize) -> Result<bool, FollowError> {
+        let (identity, head) = (self.targets[target].generations[at].identity, self.config.head);
+        let found = self.candidates(target, Some(identity))?;
+        if !self.still_leads_to(target, identity) {
+            // Renamed, not copied: the look at the path comes first.
+            self.targets[target].doubtful = true;
+            return Ok(false);
+        }
+        let generation = &mut self.targets[target].generations[at];
+        generation.renew_head(head).map_err(FollowError::Read)?;
+        let (mut pending, mut other) = (false, false);
+        for candidate in found.iter().filter(|candidate| !candidate.compressed) {
+            let same = generation.shares_content(&candidate.file, candidate.facts.size).map_err(FollowError::Read)?;
+            pending |= same || candidate.facts.size == 0;
+            other |= !same && candidate.facts.size > 0;
+        }
+        self.targets[target].copy_hint = pending;
+        if other {
+            self.truncated(target, at)?;
+        }
+        Ok(other)
+    }
+
+    /// Whether the path leads to that file now, and no event says that it may not have in between.
+    fn still_leads_to(&self, target: usize, identity: Identity) -> bool {
+        let followed = &self.targets[target];
+        !followed.doubtful && Facts::at(followed.path()).is_ok_and(|facts| facts.identity.same(identity))
+    }
+
     /// The content is not what it was. What was not read before lies in a copy, if anywhere.
     pub(crate) fn truncated(&mut self, target: usize, at: usize) -> Result<(), FollowError> {
         let generation = &self.targets[target].generations[at];
@@ -408,7 +467,9 @@ impl<S: Sink> Engine<S> {
         if interrupted.is_some() {
             self.in_flight = None;
         }
-        let mut candidates = if self.config.recover { self.candidates(target, identity)? } else { Vec::new() };
+        let mut candidates = if self.config.recover { self.candidates(target, Some(identity))? } else { Vec::new() };
+        // An empty file is a copy that was only begun.
+        candidates.retain(|candidate| candidate.facts.size > 0);
         candidates = self.without_copies(target, candidates, &trace)?;
         let mut ours = None;
         for (index, candidate) in candidates.iter().enumerate() {
@@ -428,11 +489,18 @@ impl<S: Sink> Engine<S> {
                 break;
             }
         }
+        self.targets[target].copy_hint = false;
         let kind = if candidates.is_empty() { "truncate" } else { "copytruncate" };
         self.stats.rotated(&shown, kind);
         let reached = ours.map_or(offset, |index| candidates[index].facts.size.max(offset));
         self.stats.lost(if ours.is_some() { "copytruncate" } else { "overwritten" }, seen.saturating_sub(reached));
-        for old in candidates.drain(..ours.or(shorter).unwrap_or(0)) {
+        if !self.still_leads_to(target, identity) {
+            // Renamed as well: what was never seen may be generations, which the look at the path takes up.
+            self.targets[target].doubtful = true;
+            candidates = ours.map(|index| candidates.swap_remove(index)).into_iter().collect();
+            ours = ours.map(|_| 0);
+        }
+        for old in candidates.drain(..ours.or(shorter).unwrap_or(0).min(candidates.len())) {
             self.set_aside(target, &old)?;
         }
         let head = self.config.head;
@@ -442,6 +510,16 @@ impl<S: Sink> Engine<S> {
         generation.saved = None;
         let (mut place, mut first) = (at, true);
         for candidate in candidates {
+            // A copy of what is in the file now, made since it was truncated: the file itself is read.
+            let generation = &self.targets[target].generations[place];
+            let resumed = first && ours.is_some();
+            let size = candidate.facts.size;
+            if !(resumed || candidate.compressed)
+                && generation.shares_content(&candidate.file, size).map_err(FollowError::Read)?
+            {
+                self.targets[target].copy_hint = true;
+                continue;
+            }
             let from = match (std::mem::take(&mut first), ours, shorter) {
                 (true, Some(_), _) => offset,
                 (true, None, Some(_)) => candidate.facts.size,
@@ -563,12 +641,36 @@ impl<S: Sink> Engine<S> {
             last.replaced.get_or_insert_with(Instant::now);
         }
         if followed.births > 0 || self.watcher.is_none() {
-            let nothing = Identity::default();
-            let skipped = self.take_skipped(target, nothing)?;
-            self.settle_births(target, skipped);
+            let taken = self.take_new(target, None)?;
+            self.settle_births(target, taken);
         }
         Ok(())
     }
+}
+
+/// What a known file is by now.
+enum Now {
+    Same,
+    Grown,
+    Other,
+}
+
+fn known_now(trace: &Trace, path: &Path) -> Result<Now, FollowError> {
+    // Of compressed and empty files nothing but the identity is known.
+    if trace.head.bytes == 0 {
+        return Ok(Now::Same);
+    }
+    let Ok((file, facts)) = open(path).and_then(|file| Facts::of(&file).map(|facts| (file, facts))) else {
+        return Ok(Now::Same);
+    };
+    if !facts.identity.same(trace.identity) || Candidate::is_compressed(&file) {
+        return Ok(Now::Same);
+    }
+    Ok(match trace.fits(&file, facts.size).map_err(FollowError::Read)? {
+        false => Now::Other,
+        true if facts.size > trace.offset => Now::Grown,
+        true => Now::Same,
+    })
 }
 
 /// Whether a candidate's content is what the trace has seen.

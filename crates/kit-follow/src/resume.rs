@@ -34,7 +34,7 @@ impl<S: Sink> Engine<S> {
         let line_end = self.targets[target].line_end;
         let offset = start.offset(&file, facts.size, line_end).map_err(FollowError::Read)?;
         self.push(target, file, facts, offset, Kind::Log, None)?;
-        self.set_aside_history(target, facts.identity)
+        self.set_aside_history(target, Some(facts.identity))
     }
 
     /// The path led nowhere the first time it was looked at. What lies beside it is history, unless it is remembered.
@@ -42,12 +42,12 @@ impl<S: Sink> Engine<S> {
         self.targets[target].start = None;
         let records = self.records(target);
         if records.is_empty() {
-            return self.set_aside_history(target, Identity::default());
+            return self.set_aside_history(target, None);
         }
         self.resume(target, records, None)
     }
 
-    fn set_aside_history(&mut self, target: usize, live: Identity) -> Result<(), FollowError> {
+    fn set_aside_history(&mut self, target: usize, live: Option<Identity>) -> Result<(), FollowError> {
         for candidate in self.candidates(target, live)? {
             self.set_aside(target, &candidate)?;
         }
@@ -90,7 +90,7 @@ impl<S: Sink> Engine<S> {
         live: Option<Candidate>,
     ) -> Result<(), FollowError> {
         self.targets[target].next_number = records.iter().map(|(_, saved)| saved.order).max().unwrap_or(0);
-        let identity = live.as_ref().map_or(Identity::default(), |live| live.facts.identity);
+        let identity = live.as_ref().map(|live| live.facts.identity);
         let siblings = self.candidates(target, identity)?;
         let mut pieces: Vec<Piece> =
             siblings.into_iter().map(|candidate| Piece { candidate, live: false, record: None }).collect();

@@ -75,9 +75,10 @@ pub(crate) struct Age<'a> {
 
 /// The order in which generations were written, oldest first, as indices into `ages`.
 ///
-/// One rule is used for the whole set, since rules that change from pair to pair need not be an order: the renames that
-/// were seen, else births, else the numbers or dates in the names where something is compressed, else the last writes.
-/// Ties, which coarse file system clocks make, fall to the names.
+/// One rule is used for the whole set, since rules that change from pair to pair need not be an order. Births come first:
+/// they belong to the file, while names move on during the look. Coarse file system clocks make ties, which fall to the
+/// renames that were seen, else to the numbers in the names. Where births say nothing (unknown, or something is compressed)
+/// the renames decide, else numbers or dates in the names, else the last writes.
 pub(crate) fn oldest_first(ages: &[Age<'_>]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..ages.len()).collect();
     if ages.len() < 2 {
@@ -86,12 +87,14 @@ pub(crate) fn oldest_first(ages: &[Age<'_>]) -> Vec<usize> {
     let names: Vec<NameAge> = ages.iter().map(|age| name_age(age.name)).collect();
     let compressed = ages.iter().any(|age| uncompressed(age.name.as_bytes()).len() != age.name.len());
     let by_name = names.windows(2).all(|pair| pair[0].style == pair[1].style) && names[0].style != Style::None;
+    let by_rank = ages.iter().all(|age| age.renamed.is_some());
     let falling = numbers_fall(ages, &names);
     let name_key = |at: usize| names[at].key(falling);
-    if ages.iter().all(|age| age.renamed.is_some()) {
+    let rank = |at: usize| if by_rank { ages[at].renamed } else { None };
+    if !compressed && ages.iter().all(|age| age.born > 0) {
+        order.sort_by_key(|at| (ages[*at].born, rank(*at), name_key(*at)));
+    } else if by_rank {
         order.sort_by_key(|at| ages[*at].renamed);
-    } else if !compressed && ages.iter().all(|age| age.born > 0) {
-        order.sort_by_key(|at| (ages[*at].born, name_key(*at)));
     } else if by_name {
         order.sort_by_key(|at| (name_key(*at), ages[*at].modified));
     } else {
@@ -252,11 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn seen_renames_decide_then_births_then_names() {
-        let ages = [age("l.1", Some(2), 1, 9), age("l.2", Some(1), 5, 9)];
-        assert_eq!(ordered(&ages), ["l.2", "l.1"], "renames decide against births");
-        let ages = [age("l.1", None, 5, 9), age("l.2", Some(1), 1, 10)];
-        assert_eq!(ordered(&ages), ["l.2", "l.1"], "one unseen rename leaves it to the births");
+    fn births_decide_then_renames_then_names() {
+        let ages = [age("l.1", Some(1), 5, 9), age("l.2", Some(2), 1, 10)];
+        assert_eq!(ordered(&ages), ["l.2", "l.1"], "births decide");
+        let ages = [age("l.2", Some(2), 5, 9), age("l.1", Some(1), 5, 9)];
+        assert_eq!(ordered(&ages), ["l.1", "l.2"], "equal births leave it to the renames that were seen");
+        let ages = [age("l.2", Some(2), 0, 9), age("l.1", Some(1), 0, 10)];
+        assert_eq!(ordered(&ages), ["l.1", "l.2"], "unknown births leave it to the renames too");
         let ages = [age("l.1", None, 7, 9), age("l.10", None, 7, 9), age("l.9", None, 7, 9)];
         assert_eq!(ordered(&ages), ["l.10", "l.9", "l.1"], "equal births leave it to logrotate's numbers");
         let ages = [age("l.1.gz", None, 9, 5), age("l.2.gz", None, 8, 5)];

@@ -89,41 +89,6 @@ impl Start {
             }
         })
     }
-
-    /// Cuts what a pipe gave in all, which cannot be asked for a place.
-    pub(crate) fn cut<'a>(self, bytes: &'a [u8], line_end: LineEnd) -> &'a [u8] {
-        let from = match self {
-            Self::Beginning | Self::FromLine(0 | 1) | Self::FromByte(0 | 1) => 0,
-            Self::End | Self::LastLines(0) => bytes.len(),
-            Self::LastBytes(count) => bytes.len().saturating_sub(usize::try_from(count).unwrap_or(usize::MAX)),
-            Self::FromByte(from) => usize::try_from(from - 1).unwrap_or(usize::MAX).min(bytes.len()),
-            Self::FromLine(from) => {
-                let mut at = 0;
-                for _ in 1..from {
-                    match line_end.first(&bytes[at..], at as u64) {
-                        Some(end) => at += end,
-                        None => return &[],
-                    }
-                }
-                at
-            }
-            Self::LastLines(count) => {
-                let width = line_end.bytes().len();
-                let mut at = bytes.len() - if bytes.ends_with(line_end.bytes()) { width } else { 0 };
-                let mut from = at;
-                for _ in 0..count {
-                    let found = line_end.last(&bytes[..at], 0);
-                    from = found.unwrap_or(0);
-                    at = from.saturating_sub(width);
-                    if found.is_none() {
-                        break;
-                    }
-                }
-                from
-            }
-        };
-        &bytes[from..]
-    }
 }
 
 #[cfg(test)]
@@ -138,8 +103,6 @@ mod tests {
         file.write_all(content.as_bytes()).unwrap();
         let offset = start.offset(&file, content.len() as u64, LineEnd::Newline).unwrap();
         assert_eq!(&content[usize::try_from(offset).unwrap()..], expected, "{start:?} of the file {content:?}");
-        let cut = start.cut(content.as_bytes(), LineEnd::Newline);
-        assert_eq!(std::str::from_utf8(cut).unwrap(), expected, "{start:?} of the pipe {content:?}");
     }
 
     #[test]

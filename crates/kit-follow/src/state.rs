@@ -109,6 +109,9 @@ struct Slot {
     used: bool,
 }
 
+/// The file, what each slot remembers, and whether unusable content was dropped.
+pub(crate) type Opened = (StateFile, Vec<(usize, Saved)>, bool);
+
 /// An open, locked state file.
 #[derive(Debug)]
 pub(crate) struct StateFile {
@@ -126,7 +129,7 @@ impl StateFile {
     ///
     /// # Errors
     /// Any [`StateError`]; the file is then as it was.
-    pub(crate) fn open(path: &Path, reset: bool) -> Result<(Self, Vec<(usize, Saved)>, bool), StateError> {
+    pub(crate) fn open(path: &Path, reset: bool) -> Result<Opened, StateError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if folder.is_some_and(|folder| !folder.is_dir()) {
             return Err(StateError::NoFolder { path: path.to_owned() });

@@ -65,6 +65,8 @@ pub(crate) struct Target {
     pub(crate) bytes_read: Counter,
     pub(crate) lag: Gauge,
     pub(crate) behind_since: Option<Instant>,
+    /// A file appeared beside it that may be a copy made by copytruncate.
+    pub(crate) copy_hint: bool,
     /// It led to a file at some time.
     pub(crate) was_there: bool,
 }
@@ -92,6 +94,7 @@ impl Target {
             start: Some(start),
             next_number: 0,
             behind_since: None,
+            copy_hint: false,
             was_there: false,
         }
     }

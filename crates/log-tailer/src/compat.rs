@@ -17,10 +17,10 @@ pub(crate) fn from_gnu(argv: Vec<OsString>) -> Result<Vec<OsString>, Error> {
             break;
         }
         let is_first = std::mem::take(&mut first);
-        if !gnu.long(&argument, &mut rest)?
-            && !(is_first && gnu.obsolete(&argument))
-            && !gnu.cluster(&argument, &mut rest)?
-        {
+        let is_gnu = gnu.long(&argument, &mut rest)?
+            || (is_first && gnu.obsolete(&argument))
+            || gnu.cluster(&argument, &mut rest)?;
+        if !is_gnu {
             gnu.ours.push(argument);
         }
     }

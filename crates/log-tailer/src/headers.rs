@@ -4,7 +4,7 @@ use kit_follow::Source;
 
 /// Whether a header says which file the next lines are from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum When {
+pub(crate) enum When {
     /// With several files
     Auto,
     /// Also with one file
