@@ -18,7 +18,7 @@ use crate::memo::{Memo, ROOM, WINDOW};
 use crate::moment::{Impossible, Rules};
 use crate::output::Output;
 use crate::place::{Finder, Place, Region};
-use crate::years::{YearRule, Years};
+use crate::years::Years;
 use crate::zone::Dst;
 
 /// Bytes that must lie behind the text in every buffer given to [`Adapter::lines`]: the memo compares whole words.
@@ -113,17 +113,20 @@ pub(crate) struct Plan {
     pub(crate) place: Place,
     pub(crate) precision: Precision,
     pub(crate) rules: Rules,
-    pub(crate) years: Years,
     pub(crate) locales: Vec<&'static Locale>,
     pub(crate) output_locale: &'static Locale,
     pub(crate) on_unmatched: OnUnmatched,
     pub(crate) on_invalid: OnInvalid,
 }
 
-impl Plan {
-    pub(crate) fn years_rule(&self) -> YearRule {
-        self.years.rule
-    }
+/// What is remembered of one file while others are read too.
+#[derive(Clone, Debug)]
+pub(crate) struct FileState {
+    pub(crate) years: Years,
+    /// The last stamp written, kept for `--on-unmatched inherit`.
+    pub(crate) last: Vec<u8>,
+    /// Lines of this file until the adapter turned to another, minus all lines until it turned to this one (wrapping).
+    lines: u64,
 }
 
 /// Rewrites lines by a plan and remembers what helps with the next line.
@@ -136,13 +139,11 @@ pub struct Adapter {
     pub(crate) rendered: Vec<u8>,
     places: Places,
     open_second: bool,
-    /// The last stamp written, kept for `--on-unmatched inherit`.
-    pub(crate) last: Vec<u8>,
     /// The output is a number, which may stand in a JSON number's place as it is.
     pub(crate) numeric: bool,
     pub(crate) counts: Counts,
-    /// Lines of other files before this one.
-    pub(crate) lines_before: u64,
+    /// What is remembered of the file that is read.
+    pub(crate) file: FileState,
     /// The first impossible or ambiguous stamp since it was last taken.
     pub(crate) impossible: Option<Report>,
     pub(crate) ambiguous: Option<Report>,
@@ -170,7 +171,7 @@ pub(crate) struct Line {
 }
 
 impl Adapter {
-    pub(crate) fn new(plan: Plan) -> Self {
+    pub(crate) fn new(plan: Plan, years: Years) -> Self {
         let finders = plan.inputs.iter().map(|format| Finder::new(format, &plan.locales)).collect();
         let numeric = plan.output.items.iter().all(|item| matches!(item, Item::Epoch { .. }));
         let counts = Counts { hits: vec![0; plan.inputs.len()], ..Counts::default() };
@@ -180,10 +181,9 @@ impl Adapter {
             rendered: Vec::with_capacity(64),
             places: Places::default(),
             open_second: false,
-            last: Vec::new(),
             numeric,
             counts,
-            lines_before: 0,
+            file: FileState { years, last: Vec::new(), lines: 0 },
             impossible: None,
             ambiguous: None,
             failed: None,
@@ -202,12 +202,24 @@ impl Adapter {
         self.plan.inputs.iter().map(|format| format.name.as_str())
     }
 
-    /// The next line begins another file, last modified then (seconds since 1970); line numbers start again.
-    pub fn begin_file(&mut self, modified: Option<i64>) {
-        self.plan.years = self.plan.years.another(modified);
-        self.lines_before = self.counts.lines();
+    /// The state of a file that was not read yet, last modified then (seconds since 1970).
+    pub(crate) fn new_file(&self, modified: Option<i64>) -> FileState {
+        FileState { years: self.file.years.another(modified), last: Vec::new(), lines: 0 }
+    }
+
+    /// Turns to another file; returns the state of the one before.
+    pub(crate) fn change_file(&mut self, mut next: FileState) -> FileState {
+        let lines = self.counts.lines();
+        next.lines = next.lines.wrapping_sub(lines);
         self.memo.clear();
-        self.last.clear();
+        let mut before = std::mem::replace(&mut self.file, next);
+        before.lines = before.lines.wrapping_add(lines);
+        before
+    }
+
+    /// The number of the line that comes next in its file.
+    pub(crate) fn line_number(&self) -> u64 {
+        self.counts.lines().wrapping_add(self.file.lines).wrapping_add(1)
     }
 
     /// Rewrites the lines of `buffer[..end]`; the last may lack its newline. [`PADDING`] bytes of any content follow `end`.
@@ -281,8 +293,8 @@ impl Adapter {
         if self.plan.on_unmatched == OnUnmatched::Inherit {
             let mut image = [0; ROOM];
             let written = memo.append(window, &mut image);
-            self.last.clear();
-            self.last.extend_from_slice(&image[..written]);
+            self.file.last.clear();
+            self.file.last.extend_from_slice(&image[..written]);
         }
         if memo.in_place() {
             memo.rewrite(window);
@@ -395,7 +407,7 @@ impl Adapter {
             let (at, end) = (line.from + at, line.from + end);
             output.replace(buffer, at, end, &self.rendered);
             if self.plan.on_unmatched == OnUnmatched::Inherit {
-                self.last.clone_from(&self.rendered);
+                self.file.last.clone_from(&self.rendered);
             }
         }
         first
@@ -418,7 +430,7 @@ impl Adapter {
     pub(crate) fn compose(&mut self, index: usize, stamp: &Stamp, text: &[u8], quoted: bool) -> Outcome {
         let plan = &mut self.plan;
         let format = &plan.inputs[index];
-        let resolved = match plan.rules.resolve(format, stamp, text, &mut plan.years) {
+        let resolved = match plan.rules.resolve(format, stamp, text, &mut self.file.years) {
             Ok(resolved) => resolved,
             Err(reason) => return Outcome::Invalid(reason),
         };

@@ -10,11 +10,12 @@ use crate::zone::Choice;
 
 /// Rewrites the timestamp of each log line from one format to another, and nothing else
 ///
-/// Reads standard input. Formats are made of strptime directives (%Y %y %m %d %e %j %b %B %a %A %H %I %k %l %p %M %S %f %3f
+/// Follows FILE from its beginning through every rotation (-F, as with tail, changes nothing about that), or reads standard
+/// input where none is given. Formats are made of strptime directives (%Y %y %m %d %e %j %b %B %a %A %H %I %k %l %p %M %S %f %3f
 /// %.f %L %N %z %:z %Z %s %F %T %D %R) or are presets: rfc3339 rfc2822 clf syslog ctime log4j nginx-error go klog epoch
 /// epoch-ms epoch-us epoch-ns tai64n and, for reading, auto.
 #[derive(Debug, clap::Parser)]
-#[command(name = "date-adapter", args_conflicts_with_subcommands = true)]
+#[command(name = "date-adapter", args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -26,6 +27,10 @@ impl kit_run::Tool for Args {
     const NAME: &'static str = "date-adapter";
     const GRACE: Option<std::time::Duration> = Some(std::time::Duration::from_secs(25));
     const GRACE_ALIASES: &'static [&'static str] = &["drain-timeout"];
+
+    fn compat(argv: Vec<std::ffi::OsString>) -> Result<Vec<std::ffi::OsString>, kit_run::Error> {
+        Ok(crate::compat::from_tail(argv))
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -112,6 +117,9 @@ pub(crate) struct AdaptArgs {
     /// Tell on stdout what the flags mean together, and end
     #[arg(long)]
     pub(crate) explain: bool,
+
+    #[command(flatten)]
+    pub(crate) follow: kit_follow::FollowArgs,
 
     #[command(flatten)]
     pub(crate) admin: kit_admin::AdminArgs,

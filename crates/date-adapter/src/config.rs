@@ -21,6 +21,7 @@ pub struct Config {
     pub(crate) strict: bool,
     pub(crate) test_line: Option<String>,
     pub(crate) explain: bool,
+    pub(crate) follow: kit_follow::FollowArgs,
     pub(crate) admin: kit_admin::AdminArgs,
 }
 
@@ -50,6 +51,7 @@ impl Config {
             strict,
             test_line,
             explain,
+            follow,
             admin,
         } = args;
         let precision = Precision::from(precision);
@@ -77,7 +79,6 @@ impl Config {
             quoted: quoted(&output.items),
             place: Place::parse(&r#match)?,
             rules: Rules { from, to, gap: gap.into(), fold: fold.into(), leap, abbreviations, instant },
-            years: Years::new(year, shift, system_clock),
             locales: all_locales,
             on_unmatched: on_unmatched.into(),
             on_invalid: on_invalid.into(),
@@ -86,7 +87,14 @@ impl Config {
             precision,
             output_locale,
         };
-        Ok(Config { adapter: Adapter::new(plan), strict, test_line, explain, admin })
+        Ok(Config {
+            adapter: Adapter::new(plan, Years::new(year, shift, system_clock)),
+            follow,
+            strict,
+            test_line,
+            explain,
+            admin,
+        })
     }
 }
 

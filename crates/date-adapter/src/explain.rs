@@ -47,7 +47,7 @@ pub(crate) fn plan(config: &Config) -> String {
     if plan.inputs.iter().any(|format| format.parts.has_date() && !format.parts.year && !format.parts.instant) {
         say(
             "missing year",
-            match plan.years_rule() {
+            match config.adapter.file.years.rule {
                 YearRule::Infer => "nearest to the stamp before, never more than 36 hours ahead".to_owned(),
                 YearRule::Now => "this year".to_owned(),
                 YearRule::From(year) => format!("{year}, rolling over"),

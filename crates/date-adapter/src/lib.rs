@@ -1,5 +1,7 @@
 //! Rewrites the timestamp in each log line from one format to another, so that all apps' logs look alike.
 //!
+//! Reads standard input, or follows files with the guarantees of kit-follow.
+//!
 //! Promised: not a byte outside the stamp changes, whatever the line holds; a line whose stamp is missing or names no
 //! moment (31/02) goes out as it is and is counted; every whole line is written as soon as the input pauses, however it
 //! is buffered; SIGTERM writes what has arrived and ends with 0. Zones come from a database that is compiled in.
@@ -15,10 +17,12 @@
 mod adapt;
 mod args;
 mod civil;
+mod compat;
 mod config;
 pub mod exit;
 mod explain;
 mod filter;
+mod followed;
 mod format;
 mod json;
 mod locale;
@@ -40,7 +44,9 @@ pub use stream::Stream;
 pub use years::YearRule;
 pub use zone::ZoneEnvironment;
 
+use std::cell::RefCell;
 use std::io::Write as _;
+use std::rc::Rc;
 
 use args::Command;
 use filter::End;
@@ -124,24 +130,35 @@ fn print(mut config: Config) -> Result<(), Error> {
 }
 
 async fn serve(config: Config, cx: Context) -> Result<(), Error> {
-    let Config { adapter, strict, admin, .. } = config;
+    let Config { adapter, strict, admin, follow, .. } = config;
     let listener = admin.bind().await;
     let listener = listener.map_err(|error| {
         Error::failed("cannot serve the admin paths").caused_by(error).hint(kit_admin::BindError::HINT)
     })?;
     let state = kit_admin::Admin::new("date-adapter");
     let metrics = metrics::Metrics::new(&state, adapter.formats());
-    let pulse = state.pulse("filter");
-    let reading = state.condition("input open");
     // Dropped, and with it ended, when the work is done.
     let mut server = tokio::task::JoinSet::new();
     if let Some(listener) = listener {
         server.spawn(state.clone().serve(listener, std::future::pending()));
     }
-    reading.met();
-    let result = filter::filter(adapter, metrics, cx.shutdown(), &pulse).await;
-    let (adapter, end) = result?;
-    conclude(&adapter, end, strict)
+    if follow.file.is_empty() {
+        metrics.count_reads(&state);
+        let pulse = state.pulse("filter");
+        state.condition("input open").met();
+        let (adapter, end) = filter::filter(adapter, metrics, cx.shutdown(), &pulse).await?;
+        return conclude(&adapter, end, strict);
+    }
+    let config = follow.config(cx.grace()).map_err(|error| {
+        let hint = error.hint();
+        Error::request(error.to_string()).hint(hint)
+    })?;
+    let stats = kit_follow::Stats::default();
+    state.register(|registry| stats.register(registry, "date_adapter"));
+    let pod = followed::Pod::new(&cx, state.pulse("follow loop"), state.condition("files opened"))?;
+    let work = Rc::new(RefCell::new(followed::Work { adapter, metrics }));
+    followed::follow(config, Rc::clone(&work), stats, pod).await?;
+    conclude(&work.borrow().adapter, End::Done, strict)
 }
 
 /// Turns the end of the stream into the end of the process.

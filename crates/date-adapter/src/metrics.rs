@@ -51,8 +51,7 @@ impl Metrics {
             };
             add("dropped_lines", "Lines that a policy left out", &dropped);
             add("year_inferred", "Stamps whose year was inferred", &years);
-            add("read_bytes", "Bytes read", &read);
-            add("written_bytes", "Bytes written to stdout", &written);
+            add("bytes_written", "Bytes that stdout has accepted", &written);
             registry.register("date_adapter_lines", "Lines by what became of them", lines.clone());
             registry.register("date_adapter_dst", "Stamps in a gap or fold of daylight saving", dst.clone());
             registry.register("date_adapter_format_hits", "Stamps by the input format that read them", hits.clone());
@@ -74,6 +73,11 @@ impl Metrics {
             written,
             shown: Counts::default(),
         }
+    }
+
+    /// Registers what was read where nobody else counts it.
+    pub(crate) fn count_reads(&self, admin: &Admin) {
+        admin.register(|registry| registry.register("date_adapter_bytes_read", "Bytes read", self.read.clone()));
     }
 
     /// Adds what happened since the last time.

@@ -32,7 +32,7 @@ impl Adapter {
                 self.rendered = new;
                 self.counts.rewritten += 1;
                 if self.plan.on_unmatched == OnUnmatched::Inherit {
-                    self.last.clone_from(&self.rendered);
+                    self.file.last.clone_from(&self.rendered);
                 }
             }
             (outcome, end) => self.left(buffer, line, (place(at), place(end)), &outcome, output),
@@ -73,7 +73,7 @@ impl Adapter {
     ) {
         let stamp = &buffer[line.from + place.0..line.from + place.1];
         let shown = String::from_utf8_lossy(&stamp[..stamp.len().min(SHOWN)]).into_owned();
-        let number = self.counts.lines() - self.lines_before + 1;
+        let number = self.line_number();
         let Outcome::Invalid(reason) = outcome else {
             self.counts.ambiguous += 1;
             let reason = "day and month could be swapped";
@@ -92,14 +92,14 @@ impl Adapter {
     }
 
     pub(crate) fn unmatched(&mut self, buffer: &mut [u8], line: Line, output: &mut Output) {
-        let number = self.counts.lines() - self.lines_before + 1;
+        let number = self.line_number();
         self.counts.unmatched += 1;
         match self.plan.on_unmatched {
             OnUnmatched::Pass => {}
             OnUnmatched::Drop => self.leave_out(buffer, line, output),
-            OnUnmatched::Inherit if self.last.is_empty() => {}
+            OnUnmatched::Inherit if self.file.last.is_empty() => {}
             OnUnmatched::Inherit => {
-                let stamp = [self.last.as_slice(), b" "].concat();
+                let stamp = [self.file.last.as_slice(), b" "].concat();
                 put_in_front(buffer, line, &stamp, output);
             }
             OnUnmatched::Stamp => {

@@ -193,8 +193,8 @@ fn the_admin_paths_tell_health_and_counts() {
         "date_adapter_lines_total{result=\"unmatched\"} 1",
         "date_adapter_lines_total{result=\"invalid\"} 1",
         "date_adapter_format_hits_total{format=\"%d/%m/%YT%T\"} 1",
-        "date_adapter_read_bytes_total 47",
-        "date_adapter_written_bytes_total 47",
+        "date_adapter_bytes_read_total 47",
+        "date_adapter_bytes_written_total 47",
     ] {
         assert!(metrics.lines().any(|other| other == line), "{line} is not in\n{metrics}");
     }
