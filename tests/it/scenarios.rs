@@ -17,6 +17,7 @@ struct Suite {
 
 /// One line per tool.
 const SUITES: &[Suite] = &[
+    Suite { tool: "date-adapter", prefix: "DA", numbers: 1..=23 },
     Suite { tool: "init-writer", prefix: "IW", numbers: 1..=15 },
     Suite { tool: "log-tailer", prefix: "T", numbers: 1..=80 },
 ];
