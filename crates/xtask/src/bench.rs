@@ -3,6 +3,7 @@
 //! Raw results go to `tests/bench/NAME.json`, the table made from them into the tool's README between two markers. A test
 //! holds both together, so a table cannot be newer or kinder than its numbers.
 
+pub mod init;
 pub mod machine;
 pub mod readme;
 pub mod results;
@@ -19,6 +20,8 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum What {
+    /// init-writer beside the busybox one-liners that it replaces
+    Init(init::Args),
     /// log-tailer beside GNU tail, busybox and (where `uu_tail` is in PATH) uutils
     Tail(tail::Args),
     /// Copies a file to stdout by splice, or by read and write, as the limit to compare with
@@ -32,6 +35,7 @@ enum What {
 /// When a build or a measurement fails, or a tool's output is wrong where it has to be right. Files are then unchanged.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.what {
+        What::Init(args) => init::run(args),
         What::Tail(args) => tail::run(args),
         What::Bare { way, file } => tail::speed::bare(*way, file),
     }

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+use crate::bench::results::Program;
 use crate::image::{Arch, binary};
 use crate::workspace;
 
@@ -87,15 +88,27 @@ fn subject(
     arguments: &[&'static str],
     version: &[&str],
 ) -> anyhow::Result<Subject> {
-    let output = Command::new(&program).args(version).output();
-    let output = output.with_context(|| format!("cannot start {}", program.display()))?;
-    // Busybox prints its help, and with it its version, to stderr.
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    let version = text.lines().next().unwrap_or("unknown").trim().to_owned();
+    let version = self::program(name, &program, version)?.version;
     Ok(Subject { name, program, arguments: arguments.to_vec(), version })
 }
 
-fn in_path(program: &str) -> Option<PathBuf> {
+/// A program with what it says of itself when it is started with the arguments `version`.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn program(name: &str, file: &Path, version: &[&str]) -> anyhow::Result<Program> {
+    let output = Command::new(file).args(version).output();
+    let output = output.with_context(|| format!("cannot start {}", file.display()))?;
+    // Busybox prints its help, and with it its version, to stderr.
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let version = text.lines().next().unwrap_or("unknown").trim().to_owned();
+    let bytes = std::fs::metadata(file).map(|about| about.len()).unwrap_or_default();
+    Ok(Program { name: name.to_owned(), version, bytes })
+}
+
+/// The file that the shell would start.
+#[must_use]
+pub fn in_path(program: &str) -> Option<PathBuf> {
     let folders = workspace::variable("PATH")?;
     std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
