@@ -15,6 +15,13 @@ enum Seen {
         id: usize,
     },
     Banner(Vec<u8>),
+    /// The first part of a line whose file was truncated, and then a whole line. A writer that was in the middle of its
+    /// line goes on in the truncated file, so a tailer joins the two; it cannot know that the rest of the line is lost.
+    Joined {
+        cut: (usize, usize),
+        file: usize,
+        id: usize,
+    },
     /// Neither a line nor a banner: a part of a line, or a mistake.
     Other(Vec<u8>),
 }
@@ -83,7 +90,7 @@ impl Observer {
         for piece in whole[..end].split(|byte| *byte == b'\n') {
             let nuls = if self.nul_may_lead { piece.iter().take_while(|byte| **byte == 0).count() } else { 0 };
             let seen = recognise(&piece[nuls..], worlds);
-            if let Seen::Line { file, id } = seen {
+            if let Seen::Line { file, id } | Seen::Joined { file, id, .. } = seen {
                 self.emitted.insert((file, id));
                 life.open.entry(file).or_default().insert(worlds[file].lines[id].generation);
             }
@@ -143,7 +150,7 @@ impl Observer {
         for (number, life) in self.lives.iter().enumerate() {
             let mut repeated = 0;
             for seen in &life.seen {
-                let Seen::Line { file, id } = seen else { continue };
+                let (Seen::Line { file, id } | Seen::Joined { file, id, .. }) = seen else { continue };
                 let before = last.insert((*file, *id), number);
                 if before == Some(number) {
                     verdict.problems.push(format!("twice by one process: {}", name(*file, *id, worlds)));
@@ -166,7 +173,7 @@ impl Observer {
         for (file, world) in worlds.iter().enumerate() {
             let ids = |life: &Life| -> Vec<usize> {
                 let ours = life.seen.iter().filter_map(|seen| match seen {
-                    Seen::Line { file: of, id } if *of == file => Some(*id),
+                    Seen::Line { file: of, id } | Seen::Joined { file: of, id, .. } if *of == file => Some(*id),
                     _ => None,
                 });
                 ours.collect()
@@ -197,6 +204,13 @@ impl Observer {
         let mut shown: Vec<Vec<u8>> = Vec::new();
         for life in &self.lives {
             for seen in &life.seen {
+                if let Seen::Joined { cut: (file, id), .. } = seen {
+                    let line = &worlds[*file].lines[*id];
+                    let truncated = worlds[*file].generations[line.generation].truncated;
+                    if !truncated || (line.finished.is_some() && !line.excused) {
+                        verdict.problems.push(format!("joined with another line: {}", name(*file, *id, worlds)));
+                    }
+                }
                 let Seen::Other(bytes) = seen else { continue };
                 if partial.iter().any(|part| part.starts_with(bytes)) || banner().starts_with(bytes) {
                     shown.push(bytes.clone());
@@ -226,17 +240,31 @@ impl Observer {
 
 fn recognise(piece: &[u8], worlds: &[World]) -> Seen {
     let line = || {
-        let file = usize::from(piece.first()?.checked_sub(b'a')?);
-        let id: usize = std::str::from_utf8(piece.get(1..9)?).ok()?.parse().ok()?;
-        (worlds.get(file)?.lines.get(id)?.bytes == piece).then_some(Seen::Line { file, id })
+        let (file, id) = line_begun(piece, worlds)?;
+        (worlds[file].lines[id].bytes == piece).then_some(Seen::Line { file, id })
+    };
+    let joined = || {
+        let cut = line_begun(piece, worlds)?;
+        let same = worlds[cut.0].lines[cut.1].bytes.iter().zip(piece).take_while(|(a, b)| a == b).count();
+        (1..=same).find_map(|at| {
+            let (file, id) = line_begun(&piece[at..], worlds)?;
+            (worlds[file].lines[id].bytes == piece[at..]).then_some(Seen::Joined { cut, file, id })
+        })
     };
     let is_banner =
         || piece.starts_with(b"#banner ") && banner().split(|byte| *byte == b'\n').any(|line| line == piece);
     match line() {
         Some(line) => line,
         None if is_banner() => Seen::Banner(piece.to_vec()),
-        None => Seen::Other(piece.to_vec()),
+        None => joined().unwrap_or_else(|| Seen::Other(piece.to_vec())),
     }
+}
+
+/// The file and number of the line whose first nine bytes these are.
+fn line_begun(piece: &[u8], worlds: &[World]) -> Option<(usize, usize)> {
+    let file = usize::from(piece.first()?.checked_sub(b'a')?);
+    let id: usize = std::str::from_utf8(piece.get(1..9)?).ok()?.parse().ok()?;
+    worlds.get(file)?.lines.get(id).map(|_| (file, id))
 }
 
 /// The first line that comes too late: after a later line of its own file, or after a line of a newer file although
@@ -271,9 +299,8 @@ fn describe(lines: &[(usize, usize)], worlds: &[World]) -> String {
 
 /// Where a piece that begins as a line begins to differ from it.
 fn difference(bytes: &[u8], worlds: &[World]) -> String {
-    let file = bytes.first().map_or(usize::MAX, |letter| usize::from(letter.wrapping_sub(b'a')));
-    let id = bytes.get(1..9).and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<usize>().ok());
-    let Some(line) = id.and_then(|id| worlds.get(file)?.lines.get(id)) else { return String::new() };
+    let Some((file, id)) = line_begun(bytes, worlds) else { return String::new() };
+    let line = &worlds[file].lines[id];
     let same = line.bytes.iter().zip(bytes).take_while(|(a, b)| a == b).count();
     let (expected, found) = (excerpt(&line.bytes[same..]), excerpt(&bytes[same..]));
     format!(", which differs after {same} bytes: {expected} expected, {found} found; {} were written", line.written)

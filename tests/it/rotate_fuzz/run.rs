@@ -158,9 +158,9 @@ impl Run<'_> {
         self.worlds.iter_mut().for_each(|world| world.life = Some(life));
     }
 
-    /// Takes in what has come out so far.
-    fn observe(&mut self) {
-        let Some(process) = &mut self.process else { return };
+    /// Takes in what has come out so far; whether there was anything new.
+    fn observe(&mut self) -> bool {
+        let Some(process) = &mut self.process else { return false };
         let running = process.is_running();
         let fresh = process.stdout_from(self.consumed);
         self.consumed += fresh.len();
@@ -169,6 +169,7 @@ impl Run<'_> {
             let exit = self.process.take().unwrap().wait_within(PATIENCE);
             self.problems.push(format!("exited early with {:?} {:?}: {}", exit.code, exit.signal, exit.stderr));
         }
+        !fresh.is_empty()
     }
 
     /// The generations of `file` that the tailer holds open by the evidence of its output.
@@ -244,10 +245,10 @@ impl Run<'_> {
     fn sync(&mut self) {
         self.make_runnable();
         let patience = self.patience;
-        let start = Instant::now();
+        let (start, mut first) = (Instant::now(), true);
         loop {
-            self.observe();
-            if self.observer.missing(&self.worlds).is_empty() || !self.problems.is_empty() {
+            let look = self.observe() || std::mem::take(&mut first);
+            if look && self.observer.missing(&self.worlds).is_empty() || !self.problems.is_empty() {
                 return;
             }
             if start.elapsed() > patience {

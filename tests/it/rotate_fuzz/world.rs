@@ -36,6 +36,8 @@ pub(super) struct Generation {
     pub(super) first: Option<u64>,
     /// So many of its lines stand in a copy of the file as well.
     copied: usize,
+    /// Its end was a truncation: a writer in the middle of a line may go on in the same file.
+    pub(super) truncated: bool,
     /// A name leads to the file itself.
     linked: bool,
     /// The life of the tailer that had this file open when its last name went away.
@@ -124,6 +126,7 @@ impl World {
             lines: vec![],
             first: None,
             copied: 0,
+            truncated: false,
             linked: true,
             held: None,
             last_write,
@@ -349,6 +352,7 @@ impl World {
     /// The file stays, its content starts again.
     fn begin_again(&mut self, generation: usize) {
         self.generations[generation].linked = false;
+        self.generations[generation].truncated = true;
         self.excuse(generation);
         let next = self.new_generation();
         let append = self.setup.append;
@@ -424,6 +428,9 @@ impl World {
         gzip.arg("-c").stdin(File::open(&path).unwrap()).stdout(File::create(&target).unwrap());
         let status = gzip.status().unwrap();
         assert!(status.success(), "gzip {}", path.display());
+        // gzip and logrotate both keep it.
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        File::options().write(true).open(&target).unwrap().set_modified(modified).unwrap();
         if copy {
             fs::remove_file(&path).unwrap();
         } else {
