@@ -31,6 +31,21 @@ pub(crate) fn program(name: &str) -> Option<()> {
     present(name, found.is_ok_and(|status| status.success()))
 }
 
+/// Whether a Docker daemon answers.
+pub(crate) fn docker() -> Option<()> {
+    present("docker", answers(Command::new("docker").arg("version")))
+}
+
+/// Whether the cluster of `KUBECONFIG` answers.
+pub(crate) fn cluster() -> Option<()> {
+    let named = variable("KUBECONFIG").is_some();
+    present("cluster", named && answers(Command::new("kubectl").args(["get", "--raw", "/readyz"])))
+}
+
+fn answers(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
 /// The same for what is found in another way.
 pub(crate) fn present(name: &str, found: bool) -> Option<()> {
     if !found {

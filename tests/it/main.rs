@@ -2,9 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 #![allow(clippy::print_stderr, reason = "a test that skips says so")]
 
+mod cluster;
+mod docker;
 mod documents;
 mod engines;
+mod examples;
 mod images;
+mod manifests;
 mod pods;
 mod rotate_fuzz;
 mod scenarios;

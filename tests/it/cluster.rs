@@ -1,0 +1,259 @@
+//! The manifests of `k8s-examples` in the cluster that `KUBECONFIG` names: all of them at once, as they are.
+//!
+//! What they need of the images stands in `docker.rs`; here is what only a kubelet does: fsGroup, probes, the order of init
+//! containers, the restricted profile (where the server enforces it), and the end of a pod.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use kit_test::{Process, eventually, eventually_some, try_http_get};
+use serde_json::Value;
+
+use crate::engines::{self, succeed};
+use crate::manifests::{Document, containers};
+use crate::workspace::root;
+
+/// Longest wait for something that takes a few seconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The first version whose pods have native sidecars without a feature gate.
+const NATIVE_SIDECARS: u64 = 29;
+
+/// Pods whose page was written by an init container, with what it says.
+const PAGES: [(&str, &str); 3] =
+    [("init-date", ":"), ("init-hostname", "init-hostname"), ("init-plan", "Hello from init-plan;")];
+
+/// A namespace that goes with everything in it.
+struct Namespace(String);
+
+impl Namespace {
+    fn new(name: &str, profile: &str) -> Self {
+        let namespace = Self(format!("podkit-{name}-{}", std::process::id()));
+        succeed(Command::new("kubectl").args(["create", "namespace", &namespace.0]));
+        // Servers before 1.23 know the label as any other one.
+        let label = format!("pod-security.kubernetes.io/enforce={profile}");
+        succeed(Command::new("kubectl").args(["label", "namespace", &namespace.0, &label]));
+        let account = || namespace.kubectl(&["get", "serviceaccount", "default"]).output().unwrap().status.success();
+        eventually("the default service account", PATIENCE, account);
+        namespace
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("kubectl");
+        command.args(["--namespace", &self.0]).args(arguments);
+        command
+    }
+
+    fn object(&self, kind: &str, name: &str) -> Value {
+        serde_json::from_str(&succeed(&mut self.kubectl(&["get", kind, name, "--output", "json"]))).unwrap()
+    }
+
+    /// Asks a pod's port 8080 from this machine.
+    fn forward(&self, pod: &str) -> Forward {
+        let process = Process::spawn(&mut self.kubectl(&["port-forward", &format!("pod/{pod}"), ":8080"]));
+        let line = process.wait_for_stdout("Forwarding from 127.0.0.1:", PATIENCE);
+        let port = line.split("127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        Forward { _process: process, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // A test that failed half-way leaves finalizers behind.
+        let pods = self.kubectl(&["get", "pods", "--output", "name"]).output().unwrap();
+        for pod in String::from_utf8_lossy(&pods.stdout).lines() {
+            let _ = release(self, pod).output();
+        }
+        let _ = Command::new("kubectl").args(["delete", "namespace", &self.0, "--wait=false"]).output();
+    }
+}
+
+struct Forward {
+    _process: Process,
+    address: SocketAddr,
+}
+
+impl Forward {
+    /// What stands at a path; an answer that tells that there is nothing is an answer as well.
+    fn get(&self, path: &str) -> String {
+        eventually_some(&format!("an answer to {path}"), PATIENCE, || {
+            let answer = try_http_get(self.address, path).ok()?;
+            Some(if answer.status == 200 { answer.body } else { String::new() })
+        })
+    }
+}
+
+/// The minor version of the kubelets: they run the sidecars, and a server built from source may not know its own version.
+fn kubelet_minor() -> u64 {
+    let nodes = succeed(Command::new("kubectl").args(["get", "nodes", "--output", "json"]));
+    let nodes: Value = serde_json::from_str(&nodes).unwrap();
+    let version = nodes["items"][0]["status"]["nodeInfo"]["kubeletVersion"].as_str().unwrap();
+    version.split('.').nth(1).unwrap().parse().unwrap()
+}
+
+fn has_native_sidecar(document: &Document) -> bool {
+    let pod = document.pod().cloned().unwrap_or_default();
+    containers(&pod).iter().any(|(container, _)| container["restartPolicy"] == "Always")
+}
+
+/// The files to apply, each with its objects.
+fn files(minor: u64) -> Vec<(PathBuf, Vec<Document>)> {
+    let mut files: Vec<(PathBuf, Vec<Document>)> = Vec::new();
+    for document in Document::all() {
+        if has_native_sidecar(&document) && minor < NATIVE_SIDECARS {
+            eprintln!("{} needs 1.{NATIVE_SIDECARS}, the kubelet is 1.{minor}: left out here", document.name());
+            continue;
+        }
+        match files.last_mut() {
+            Some((path, documents)) if *path == document.path => documents.push(document),
+            _ => files.push((document.path.clone(), vec![document])),
+        }
+    }
+    files
+}
+
+#[test]
+fn every_example_becomes_ready_does_its_work_and_ends_with_zero() {
+    let Some(()) = engines::cluster() else { return };
+    let restricted = Namespace::new("restricted", "restricted");
+    let free = Namespace::new("free", "privileged");
+    let mut applied = Vec::new();
+    for (path, documents) in files(kubelet_minor()) {
+        let exempt = documents.iter().any(|document| document.not_restricted().is_some());
+        let namespace = if exempt { &free } else { &restricted };
+        succeed(namespace.kubectl(&["apply", "--filename"]).arg(root().join(path)));
+        applied.extend(documents.into_iter().map(|document| (namespace, document)));
+    }
+    for (namespace, document) in &applied {
+        wait_until_it_works(namespace, document);
+    }
+    let pods: Vec<(&Namespace, String)> =
+        applied.iter().flat_map(|(namespace, document)| pods(namespace, document)).collect();
+    for ((namespace, name), document) in
+        pods.iter().zip(applied.iter().filter(|(_, document)| document.pod().is_some()))
+    {
+        does_its_work(namespace, name, &document.1);
+    }
+    end_with_zero(&pods);
+}
+
+fn wait_until_it_works(namespace: &Namespace, document: &Document) {
+    let (kind, name) =
+        (document.object["kind"].as_str().unwrap(), document.object["metadata"]["name"].as_str().unwrap());
+    let works = |object: &Value| match kind {
+        "Pod" if runs_on(document) => condition(object, "Ready"),
+        "Pod" => object["status"]["phase"] == "Succeeded",
+        "Job" => condition(object, "Complete"),
+        "Deployment" => object["status"]["availableReplicas"] == object["spec"]["replicas"],
+        _ => true,
+    };
+    let start = Instant::now();
+    let mut object = namespace.object(kind, name);
+    while !works(&object) {
+        // An image that is not there does not come later: registries are out of reach, or the tag is wrong.
+        let hopeless = object["status"].to_string().contains("ImagePullBackOff");
+        let patience = start.elapsed() < PATIENCE && !hopeless;
+        assert!(patience, "{}: {}", document.name(), story(namespace, name, &object));
+        std::thread::sleep(Duration::from_millis(300));
+        object = namespace.object(kind, name);
+    }
+}
+
+/// Everything that tells why a pod does not work.
+fn story(namespace: &Namespace, pod: &str, object: &Value) -> String {
+    let logs = namespace.kubectl(&["logs", pod, "--all-containers", "--tail=20"]).output().unwrap();
+    let events = namespace.kubectl(&["get", "events", "--sort-by=.lastTimestamp"]).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{:#}\n{}\n{}", object["status"], text(&logs.stdout), text(&events.stdout))
+}
+
+fn runs_on(document: &Document) -> bool {
+    document.pod().is_some_and(|pod| pod["restartPolicy"].is_null() || pod["restartPolicy"] == "Always")
+}
+
+fn condition(object: &Value, name: &str) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().any(|condition| condition["type"] == name && condition["status"] == "True")
+}
+
+/// The names of the pods that an object is or made: the first of each, since examples have one replica.
+fn pods<'a>(namespace: &'a Namespace, document: &Document) -> Option<(&'a Namespace, String)> {
+    document.pod()?;
+    let name = document.object["metadata"]["name"].as_str().unwrap();
+    if document.object["kind"] == "Pod" {
+        return Some((namespace, name.to_owned()));
+    }
+    let label = format!("app={name}");
+    let list = succeed(&mut namespace.kubectl(&["get", "pods", "--selector", &label, "--output", "name"]));
+    let first = list.lines().next().unwrap_or_else(|| panic!("{} made no pod", document.name()));
+    Some((namespace, first.trim_start_matches("pod/").to_owned()))
+}
+
+/// Asks what listens on port 8080, and looks for every request in what log-tailer wrote, where it is in the pod.
+fn does_its_work(namespace: &Namespace, name: &str, document: &Document) {
+    let pod = document.pod().unwrap();
+    let all = containers(pod);
+    let ports = all.iter().flat_map(|(container, _)| container["ports"].as_array().into_iter().flatten());
+    if !ports.into_iter().any(|port| port["containerPort"] == 8080) {
+        return;
+    }
+    let forward = namespace.forward(name);
+    let paths: Vec<String> = (0..20).map(|number| format!("/?request={number}")).collect();
+    for path in &paths {
+        forward.get(path);
+    }
+    for (_, text) in PAGES.iter().filter(|(pod, _)| *pod == name) {
+        let page = forward.get("/");
+        assert!(page.contains(text), "{}: {page:?} lacks {text:?}", document.name());
+    }
+    if !all.iter().any(|(container, _)| container["name"] == "log-tailer") {
+        return;
+    }
+    let log = || succeed(&mut namespace.kubectl(&["logs", name, "--container", "log-tailer"]));
+    let times = |log: &str, path: &str| log.matches(&format!("\"GET {path} HTTP")).count();
+    eventually("the last request in the log", PATIENCE, || times(&log(), paths.last().unwrap()) > 0);
+    let log = log();
+    for path in &paths {
+        assert_eq!(times(&log, path), 1, "{}: {path} in {log}", document.name());
+    }
+}
+
+/// A pod that has a finalizer stays readable after its containers have ended.
+fn hold(namespace: &Namespace, pod: &str) -> Command {
+    namespace.kubectl(&["patch", "pod", pod, "--patch", r#"{"metadata":{"finalizers":["podkit.example/held"]}}"#])
+}
+
+fn release(namespace: &Namespace, pod: &str) -> Command {
+    let pod = pod.trim_start_matches("pod/");
+    namespace.kubectl(&["patch", "pod", pod, "--patch", r#"{"metadata":{"finalizers":null}}"#])
+}
+
+/// Deletes pods: every container ends by itself, well inside the grace period of 30 s, after which the kubelet would kill it.
+fn end_with_zero(pods: &[(&Namespace, String)]) {
+    for (namespace, pod) in pods {
+        succeed(&mut hold(namespace, pod));
+        succeed(&mut namespace.kubectl(&["delete", "pod", pod, "--wait=false"]));
+    }
+    let start = Instant::now();
+    for (namespace, pod) in pods {
+        let statuses = |object: &Value| -> Vec<Value> {
+            let list = |field: &str| object["status"][field].as_array().cloned().unwrap_or_default();
+            list("initContainerStatuses").into_iter().chain(list("containerStatuses")).collect()
+        };
+        let ended = |status: &Value| status["state"]["terminated"].is_object();
+        let mut object = namespace.object("pod", pod);
+        while !statuses(&object).iter().all(ended) {
+            assert!(start.elapsed() < PATIENCE, "{pod} does not end: {:#}", object["status"]);
+            std::thread::sleep(Duration::from_millis(200));
+            object = namespace.object("pod", pod);
+        }
+        for status in statuses(&object) {
+            let end = &status["state"]["terminated"];
+            assert_eq!(end["exitCode"], 0, "{pod}, container {}: {end}", status["name"]);
+        }
+        succeed(&mut release(namespace, pod));
+    }
+    assert!(start.elapsed() < Duration::from_secs(25), "the pods took {:?} to end", start.elapsed());
+}
