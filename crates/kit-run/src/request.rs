@@ -242,6 +242,11 @@ fn complete(
     argv: Vec<OsString>,
     environment: &Environment,
 ) -> (Vec<OsString>, Vec<(String, String)>) {
+    // Reading the command line a first time costs as much as all else of a start; mostly there is nothing to complete.
+    let prefix = format!("{}_", prefix(tool));
+    if !environment.iter().any(|(name, _)| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
+        return (argv, Vec::new());
+    }
     let (leaf, depth) = selected(command, &argv);
     let typed = typed(command, tool, &argv);
     let mut flags: Vec<OsString> = Vec::new();
