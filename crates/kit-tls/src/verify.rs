@@ -1,0 +1,158 @@
+//! Verifiers that ask one more question than the chain: may this peer in?
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+
+use crate::Leaf;
+
+/// Decides on a certificate whose chain is already verified. `false` ends the handshake with an alert.
+#[derive(Clone)]
+pub struct Admit(Arc<dyn Fn(&Leaf) -> bool + Send + Sync>);
+
+impl Admit {
+    /// Asks `rule`.
+    pub fn when(rule: impl Fn(&Leaf) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(rule))
+    }
+
+    fn check(&self, der: &CertificateDer<'_>) -> Result<(), Error> {
+        let leaf = Leaf::parse(der).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        if (self.0)(&leaf) {
+            Ok(())
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        }
+    }
+}
+
+impl fmt::Debug for Admit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Admit")
+    }
+}
+
+/// A client verifier that lets in whom `inner` trusts and `admit` wants.
+#[derive(Debug)]
+pub(crate) struct AdmittedClients {
+    pub(crate) inner: Arc<dyn ClientCertVerifier>,
+    pub(crate) admit: Admit,
+}
+
+impl ClientCertVerifier for AdmittedClients {
+    fn offer_client_auth(&self) -> bool {
+        self.inner.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
+        self.admit.check(end_entity)?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// How a server's chain and name are judged before `admit` is asked.
+#[derive(Debug)]
+pub(crate) enum Trust {
+    /// Chain, dates and name, as everybody does.
+    Chain(Arc<dyn ServerCertVerifier>),
+    /// The key itself is known, so chain, dates and name say nothing more.
+    Pins(Vec<[u8; 32]>),
+}
+
+/// A server verifier: trust first, then the additional rule.
+#[derive(Debug)]
+pub(crate) struct AdmittedServers {
+    pub(crate) trust: Trust,
+    pub(crate) admit: Option<Admit>,
+    pub(crate) provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for AdmittedServers {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match &self.trust {
+            Trust::Chain(inner) => {
+                inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+            }
+            Trust::Pins(pins) => {
+                let bad = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
+                if !pins.contains(&Leaf::parse(end_entity).map_err(bad)?.spki_sha256) {
+                    return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+                }
+            }
+        }
+        if let Some(admit) = &self.admit {
+            admit.check(end_entity)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
