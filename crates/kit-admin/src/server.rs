@@ -1,4 +1,4 @@
-//! The listener and its four paths.
+//! The listener, its four paths, and the requests that a tool takes from its neighbours.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -57,8 +57,14 @@ impl Admin {
     }
 
     async fn connection(&self, stream: TcpStream) -> Result<(), hyper::Error> {
-        let service = hyper::service::service_fn(|request: Request<Incoming>| async move {
-            Ok::<_, Infallible>(self.answer(request.method(), request.uri().path()).await)
+        let near = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| async move {
+            let (method, path) = (request.method(), request.uri().path());
+            let asked = self.request(path);
+            Ok::<_, Infallible>(match asked {
+                Some(asked) => take(method, near, &asked),
+                None => self.answer(method, path).await,
+            })
         });
         let mut server = hyper::server::conn::http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(16 << 10);
@@ -82,6 +88,20 @@ impl Admin {
             _ => response(StatusCode::NOT_FOUND, PLAIN, "/livez /readyz /startupz /metrics\n".to_owned()),
         }
     }
+}
+
+/// A neighbour's request. It is answered before it is acted upon, so the answer arrives.
+fn take(method: &Method, near: bool, asked: &tokio::sync::Notify) -> Response<Full<Bytes>> {
+    if method != Method::POST {
+        let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only POST\n".to_owned());
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return refused;
+    }
+    if !near {
+        return response(StatusCode::FORBIDDEN, PLAIN, "only from a loopback address\n".to_owned());
+    }
+    asked.notify_one();
+    response(StatusCode::OK, PLAIN, "ok\n".to_owned())
 }
 
 async fn accept(

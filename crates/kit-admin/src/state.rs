@@ -23,6 +23,7 @@ struct Inner {
     conditions: Mutex<Vec<Arc<ConditionState>>>,
     pulses: Mutex<Vec<Pulse>>,
     started: AtomicBool,
+    requests: Mutex<Vec<(&'static str, Arc<tokio::sync::Notify>)>>,
 }
 
 #[derive(Debug)]
@@ -62,6 +63,7 @@ impl Admin {
             conditions: Mutex::default(),
             pulses: Mutex::default(),
             started: AtomicBool::new(false),
+            requests: Mutex::default(),
         }))
     }
 
@@ -85,6 +87,21 @@ impl Admin {
         let pulse = Pulse { name, asked: sender(), answered: sender() };
         lock(&self.0.pulses).push(pulse.clone());
         pulse
+    }
+
+    /// Lets a neighbour in the pod ask for something: POST on `path`, taken from loopback addresses only, whatever
+    /// address the listener has. Each one notifies what is returned.
+    #[must_use]
+    pub fn on_post(&self, path: &'static str) -> Arc<tokio::sync::Notify> {
+        let notify = Arc::new(tokio::sync::Notify::new());
+        lock(&self.0.requests).push((path, Arc::clone(&notify)));
+        notify
+    }
+
+    /// What a POST on `path` notifies, if anything.
+    pub(crate) fn request(&self, path: &str) -> Option<Arc<tokio::sync::Notify>> {
+        let requests = lock(&self.0.requests);
+        requests.iter().find(|(known, _)| *known == path).map(|(_, notify)| Arc::clone(notify))
     }
 
     /// The conditions that are not met, one line each; nothing when ready.

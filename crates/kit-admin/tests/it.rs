@@ -121,3 +121,16 @@ async fn healthcheck_tells_healthy_unhealthy_and_unreachable_apart() {
     let error = ask(gone, "/readyz").await.unwrap().unwrap_err();
     assert_eq!(error.to_string(), format!("cannot ask http://{gone}/readyz"));
 }
+
+#[tokio::test]
+async fn a_neighbours_request_is_taken_by_post_and_exists_only_where_a_tool_takes_it() {
+    let admin = Admin::new("test");
+    let asked = admin.on_post("/quitquitquit");
+    beside(&admin, async |address| {
+        assert!(get(address, "/quitquitquit").await.starts_with("HTTP/1.0 405"));
+        assert!(exchange(address, "POST /other HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.0 405"));
+        assert!(exchange(address, "POST /quitquitquit HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.0 200"));
+        tokio::time::timeout(Duration::from_secs(10), asked.notified()).await.expect("the tool is told");
+    })
+    .await;
+}
