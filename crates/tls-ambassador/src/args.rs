@@ -1,0 +1,342 @@
+//! What can be typed.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use kit_units::{ListenAddress, duration};
+
+use crate::access::{UriPattern, spki_pin};
+use crate::listen::Listen;
+use crate::target::Target;
+
+/// The pod's TLS door: TLS in front of a plain local port, or a plain local port in front of TLS.
+#[derive(Debug, Clone, Parser)]
+#[command(disable_help_subcommand = true)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Accept TLS and hand the plain bytes to an app in this pod
+    Server(Box<ServerArgs>),
+    /// Accept plain connections from this pod and carry them to a TLS server
+    Client(Box<ClientArgs>),
+    /// Read the flags and files of a server or client, say what is wrong with them, open nothing
+    #[command(subcommand)]
+    Check(CheckCommand),
+    /// Wait until the ambassador of this pod is ready; exit 124 when it does not become so
+    Wait(WaitArgs),
+    /// Ask the ambassador of this pod once, for exec probes
+    Healthcheck(kit_admin::HealthcheckArgs),
+    /// Tell the ambassador of this pod to finish and exit 0; it needs --quitquitquit
+    Shutdown(ShutdownArgs),
+}
+
+/// What to check.
+#[derive(Debug, Clone, Subcommand)]
+pub enum CheckCommand {
+    /// The flags of `server`
+    Server(Box<ServerArgs>),
+    /// The flags of `client`
+    Client(Box<ClientArgs>),
+}
+
+/// `wait`
+#[derive(Debug, Clone, clap::Args)]
+pub struct WaitArgs {
+    /// Where the running ambassador answers, as given to it
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9091")]
+    pub admin_listen: ListenAddress,
+
+    /// Give up after this time
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub max: Duration,
+}
+
+/// `shutdown`
+#[derive(Debug, Clone, clap::Args)]
+pub struct ShutdownArgs {
+    /// Where the running ambassador answers, as given to it
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9091")]
+    pub admin_listen: ListenAddress,
+}
+
+/// What both directions have.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DoorArgs {
+    /// Accept here, e.g. :9200, 127.0.0.1:5432 or unix:/run/s.sock[,mode=0660]; repeatable, each needs its --target
+    #[arg(long, value_name = "ADDR", required = true)]
+    pub listen: Vec<Listen>,
+
+    /// Connect there, HOST:PORT or unix:PATH; the first --target belongs to the first --listen, and so on
+    #[arg(long, value_name = "ADDR", required = true)]
+    pub target: Vec<Target>,
+
+    /// Own certificate chain in PEM, leaf first; reloaded when it changes
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+
+    /// Private key of --cert in PEM
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+
+    /// Authorities whose certificates are trusted, in PEM; a client without it trusts the public ones
+    #[arg(long, value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
+
+    /// Revocation lists in PEM; a peer whose issuer has none in it is refused
+    #[arg(long, value_name = "FILE")]
+    pub crl: Option<PathBuf>,
+
+    /// Oldest version of TLS that is spoken
+    #[arg(long, value_name = "VERSION", default_value = "TLS1.2")]
+    pub min_tls_version: TlsVersion,
+
+    /// Newest version of TLS that is spoken
+    #[arg(long, value_name = "VERSION", default_value = "TLS1.3")]
+    pub max_tls_version: TlsVersion,
+
+    /// Refuse peers without the post-quantum key exchange X25519MLKEM768
+    #[arg(long)]
+    pub require_pq: bool,
+
+    /// Protocol to offer in TLS (ALPN), best first; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub alpn: Vec<String>,
+
+    /// Talk the database's own greeting before TLS; a peer that declines TLS is disconnected
+    #[arg(long, value_name = "PROTOCOL", default_value = "none")]
+    pub starttls: StartTls,
+
+    /// Time for a TLS handshake, and for reaching the target
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub connect_timeout: Duration,
+
+    /// Time without any byte after one side has ended, then the other is closed too
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub close_timeout: Duration,
+
+    /// Close connections without any byte for this long; 0s keeps them
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub idle_timeout: Duration,
+
+    /// Close connections that are older than this; 0s keeps them
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub max_conn_lifetime: Duration,
+
+    /// Accept no more connections than this at once, the rest waits; 0 is no limit
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_concurrent_conns: u32,
+
+    /// After SIGTERM: not ready at once, but accept for this long before draining
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub shutdown_delay: Duration,
+
+    /// Worker threads; the CPUs that the cgroup grants, at most 4, unless given
+    #[arg(long, value_name = "N")]
+    pub threads: Option<std::num::NonZeroU16>,
+
+    /// Serve /livez, /readyz, /startupz and /metrics here
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9091")]
+    pub admin_listen: ListenAddress,
+
+    /// Let POST /quitquitquit on --admin-listen, from loopback only, end the process in order (for Jobs)
+    #[arg(long)]
+    pub quitquitquit: bool,
+}
+
+/// `server`
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServerArgs {
+    /// How to carry what is inside TLS
+    #[arg(long, value_name = "MODE", default_value = "tcp")]
+    pub mode: Mode,
+
+    /// Listeners, files and times
+    #[command(flatten)]
+    pub door: DoorArgs,
+
+    /// More certificates, chosen by the names in them: NAME.crt + NAME.key, NAME.pem, or folders with tls.crt + tls.key
+    #[arg(long, value_name = "DIR", help_heading = "Certificates")]
+    pub cert_dir: Option<PathBuf>,
+
+    /// Refuse clients that ask for a server name without certificate, instead of showing them --cert
+    #[arg(long, help_heading = "Certificates")]
+    pub sni_strict: bool,
+
+    /// Let everybody in without a certificate
+    #[arg(long, help_heading = "Access")]
+    pub disable_authentication: bool,
+
+    /// Let in every certificate that --cacert signed
+    #[arg(long, help_heading = "Access")]
+    pub allow_all: bool,
+
+    /// Let in certificates with this common name; repeatable, as are all rules: one that matches is enough
+    #[arg(long, value_name = "CN", help_heading = "Access")]
+    pub allow_cn: Vec<String>,
+
+    /// Let in certificates with this organizational unit
+    #[arg(long, value_name = "OU", help_heading = "Access")]
+    pub allow_ou: Vec<String>,
+
+    /// Let in certificates with this DNS name
+    #[arg(long, value_name = "NAME", help_heading = "Access")]
+    pub allow_dns: Vec<String>,
+
+    /// Let in certificates with this URI; * is one segment, a last ** the rest
+    #[arg(long, value_name = "PATTERN", help_heading = "Access")]
+    pub allow_uri: Vec<UriPattern>,
+
+    /// Let in certificates with this IP address
+    #[arg(long, value_name = "IP", help_heading = "Access")]
+    pub allow_ip: Vec<IpAddr>,
+
+    /// Let in certificates with this public key: sha256:HEX or sha256/BASE64
+    #[arg(long, value_name = "PIN", value_parser = spki_pin, help_heading = "Access")]
+    pub allow_spki_pin: Vec<[u8; 32]>,
+
+    /// Ask clients for a certificate; required with an allow rule, else none
+    #[arg(long, value_name = "WHEN", help_heading = "Access")]
+    pub client_auth: Option<ClientAuth>,
+
+    /// Let --target be outside of the pod, where everybody on the way can read the plain bytes
+    #[arg(long)]
+    pub unsafe_target: bool,
+
+    /// Tell the target who connects, before the first byte, by the PROXY protocol
+    #[arg(long, value_name = "FORM", default_value = "off", help_heading = "PROXY protocol")]
+    pub proxy_protocol_mode: ProxyOut,
+
+    /// Expect the PROXY protocol before TLS
+    #[arg(long, value_name = "FORM", default_value = "off", help_heading = "PROXY protocol")]
+    pub accept_proxy_protocol: ProxyIn,
+
+    /// Who may send it: addresses like 10.0.0.0/8; needed with --accept-proxy-protocol, repeatable
+    #[arg(long, value_name = "CIDR", help_heading = "PROXY protocol")]
+    pub trusted_proxy: Vec<crate::proxy_protocol::Network>,
+}
+
+/// `client`
+#[derive(Debug, Clone, clap::Args)]
+pub struct ClientArgs {
+    /// Listeners, files and times
+    #[command(flatten)]
+    pub door: DoorArgs,
+
+    /// Ask for and verify this server name instead of the target's
+    #[arg(long, value_name = "NAME", help_heading = "Server")]
+    pub override_server_name: Option<String>,
+
+    /// Send no certificate; the server is verified all the same
+    #[arg(long, help_heading = "Server")]
+    pub disable_authentication: bool,
+
+    /// Besides chain and name, the server's certificate must have this common name; repeatable, one rule is enough
+    #[arg(long, value_name = "CN", help_heading = "Server")]
+    pub verify_cn: Vec<String>,
+
+    /// ... or this organizational unit
+    #[arg(long, value_name = "OU", help_heading = "Server")]
+    pub verify_ou: Vec<String>,
+
+    /// ... or this DNS name
+    #[arg(long, value_name = "NAME", help_heading = "Server")]
+    pub verify_dns: Vec<String>,
+
+    /// ... or this URI; * is one segment, a last ** the rest
+    #[arg(long, value_name = "PATTERN", help_heading = "Server")]
+    pub verify_uri: Vec<UriPattern>,
+
+    /// ... or this IP address
+    #[arg(long, value_name = "IP", help_heading = "Server")]
+    pub verify_ip: Vec<IpAddr>,
+
+    /// The server's public key, sha256:HEX or sha256/BASE64, alone decides: chain, name and dates do not count
+    #[arg(long, value_name = "PIN", value_parser = spki_pin, help_heading = "Server")]
+    pub verify_spki_pin: Vec<[u8; 32]>,
+
+    /// Let --listen be reachable from outside of the pod, where everybody may use the tunnel
+    #[arg(long)]
+    pub unsafe_listen: bool,
+
+    /// Before serving, open one session to every target and exit 1 when one fails
+    #[arg(long)]
+    pub run_connection_test: bool,
+}
+
+/// How a server carries what is inside TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// As bytes
+    Tcp,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum TlsVersion {
+    /// 1.2
+    #[value(name = "TLS1.2")]
+    Tls12,
+    /// 1.3
+    #[value(name = "TLS1.3")]
+    Tls13,
+}
+
+/// What is said in plain text before TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StartTls {
+    /// Nothing: TLS from the first byte
+    None,
+    /// PostgreSQL's SSLRequest; a server also takes TLS from the first byte, as sslnegotiation=direct does
+    Postgres,
+    /// PostgreSQL 17's TLS from the first byte, with ALPN postgresql (client only)
+    PostgresDirect,
+    /// MySQL's and MariaDB's SSLRequest after the greeting
+    Mysql,
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClientAuth {
+    /// They are not
+    None,
+    /// They may have none
+    Optional,
+    /// Without one there is no connection
+    Required,
+}
+
+/// How the target is told who connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProxyOut {
+    /// Not at all
+    Off,
+    /// One line of text
+    V1,
+    /// Version 2: the addresses
+    Conn,
+    /// Version 2: also TLS version, ALPN and server name
+    Tls,
+    /// Version 2: also the client certificate and its common name
+    TlsFull,
+}
+
+/// Which PROXY headers are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProxyIn {
+    /// None
+    Off,
+    /// The line of text
+    V1,
+    /// The binary form
+    V2,
+    /// Either
+    Any,
+}

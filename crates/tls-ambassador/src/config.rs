@@ -1,0 +1,371 @@
+//! What is true: flags checked against each other, files and names resolved. Nothing past this knows a flag's name.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kit_run::Error;
+use kit_tls::rustls::pki_types::ServerName;
+use kit_tls::{Policy, Version};
+use kit_units::ListenAddress;
+
+use crate::access::{Access, Rules};
+use crate::args::{ClientArgs, ClientAuth, DoorArgs, Mode, ProxyIn, ProxyOut, ServerArgs, StartTls, TlsVersion};
+use crate::listen::Listen;
+use crate::proxy_protocol::Network;
+use crate::target::Target;
+
+/// What both directions have.
+#[derive(Debug, Clone)]
+pub struct DoorConfig {
+    /// Where connections come from, and where those go.
+    pub pairs: Vec<(Listen, Target)>,
+    /// The database's greeting before TLS.
+    pub starttls: StartTls,
+    /// For a handshake, and for a dial.
+    pub connect_timeout: Duration,
+    /// Without a byte, once one side has ended.
+    pub close_timeout: Duration,
+    /// Without a byte, while both sides are open.
+    pub idle_timeout: Option<Duration>,
+    /// Since the connection was accepted.
+    pub max_lifetime: Option<Duration>,
+    /// Connections at once.
+    pub max_connections: Option<usize>,
+    /// Between "not ready" and the end of accepting.
+    pub shutdown_delay: Duration,
+    /// Worker threads.
+    pub threads: usize,
+    /// Health and metrics.
+    pub admin_listen: ListenAddress,
+    /// Whether `/quitquitquit` exists.
+    pub quitquitquit: bool,
+}
+
+/// A checked `server`.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Listeners and times.
+    pub door: DoorConfig,
+    /// What is inside TLS.
+    pub mode: Mode,
+    /// Certificates and authorities.
+    pub files: kit_tls::server::Files,
+    /// Versions and key exchanges.
+    pub policy: Policy,
+    /// Protocols to offer.
+    pub alpn: Vec<Vec<u8>>,
+    /// Whether clients are asked.
+    pub client_auth: kit_tls::server::ClientAuth,
+    /// Whether unknown server names are refused.
+    pub strict_names: bool,
+    /// Who may in.
+    pub access: Access,
+    /// What the target is told.
+    pub proxy_out: ProxyOut,
+    /// What is read before TLS.
+    pub proxy_in: ProxyIn,
+    /// From whom.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// A checked `client`.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// Listeners and times.
+    pub door: DoorConfig,
+    /// Certificate and authorities.
+    pub files: kit_tls::client::Files,
+    /// Versions and key exchanges.
+    pub policy: Policy,
+    /// Protocols to offer.
+    pub alpn: Vec<Vec<u8>>,
+    /// The name to verify for each pair, in their order.
+    pub server_names: Vec<ServerName<'static>>,
+    /// Keys that alone decide.
+    pub pins: Vec<[u8; 32]>,
+    /// Rules besides chain and name; empty: none.
+    pub rules: Rules,
+    /// Whether every target is tried before serving.
+    pub test_connections: bool,
+}
+
+/// The library's public authorities file, from the variable that OpenSSL and Go know.
+pub type SslCertFile = Option<PathBuf>;
+
+impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
+    type Error = Error;
+
+    fn try_from((args, ssl_cert_file): (ServerArgs, SslCertFile)) -> Result<Self, Error> {
+        let ServerArgs {
+            mode,
+            door,
+            cert_dir,
+            sni_strict,
+            disable_authentication,
+            allow_all,
+            allow_cn,
+            allow_ou,
+            allow_dns,
+            allow_uri,
+            allow_ip,
+            allow_spki_pin,
+            client_auth,
+            unsafe_target,
+            proxy_protocol_mode,
+            accept_proxy_protocol,
+            trusted_proxy,
+        } = args;
+        let rules = Rules {
+            cn: allow_cn,
+            ou: allow_ou,
+            dns: allow_dns,
+            uri: allow_uri,
+            ip: allow_ip,
+            spki_pin: allow_spki_pin,
+        };
+        let access = Access { everyone: disable_authentication, any_certificate: allow_all, rules, token: false };
+        let client_auth = checked_access(&access, client_auth)?;
+        let pair = pair(door.cert.clone(), door.key.clone())?;
+        match (&pair, &cert_dir) {
+            (None, None) => {
+                return Err(Error::request("a server needs a certificate").hint("give --cert and --key, or --cert-dir"));
+            }
+            (None, Some(_)) if !sni_strict => {
+                return Err(Error::request(
+                    "--cert-dir without --cert has no certificate for clients without a server name",
+                )
+                .hint("add --cert and --key as the default, or --sni-strict to refuse such clients"));
+            }
+            _ => {}
+        }
+        let asked = client_auth != kit_tls::server::ClientAuth::None;
+        let client_authorities = if asked { door.cacert.clone().or(ssl_cert_file) } else { None };
+        if asked && client_authorities.is_none() {
+            return Err(Error::request("client certificates cannot be verified without --cacert").hint(
+                "give the authority that signs your clients' certificates; public authorities would let in the world",
+            ));
+        }
+        if door.crl.is_some() && !asked {
+            return Err(Error::request("--crl is about client certificates, and none are asked for")
+                .hint("add an --allow rule, or take --crl away"));
+        }
+        if door.starttls == StartTls::PostgresDirect {
+            return Err(Error::request("--starttls postgres-direct is for clients")
+                .hint("a server with --starttls postgres takes both forms"));
+        }
+        if door.starttls == StartTls::Mysql && matches!(proxy_protocol_mode, ProxyOut::Tls | ProxyOut::TlsFull) {
+            return Err(Error::request("--proxy-protocol-mode tells of TLS before --starttls mysql has any")
+                .hint("a MySQL server greets first, so only v1 and conn are possible"));
+        }
+        if accept_proxy_protocol != ProxyIn::Off && trusted_proxy.is_empty() {
+            return Err(Error::request("--accept-proxy-protocol needs --trusted-proxy")
+                .hint("name the load balancer's network: anybody else could claim any address"));
+        }
+        let files =
+            kit_tls::server::Files { pair, folder: cert_dir, client_authorities, revocations: door.crl.clone() };
+        let policy = policy(&door)?;
+        let alpn = alpn(&door);
+        let door = door_config(door)?;
+        if let Some((_, far)) = door.pairs.iter().find(|(_, target)| !target.is_local() && !unsafe_target) {
+            return Err(Error::request(format!(
+                "--target {far} is not in this pod: the plain bytes would cross the network"
+            ))
+            .hint("use 127.0.0.1:PORT or unix:PATH, or say --unsafe-target"));
+        }
+        Ok(Self {
+            door,
+            mode,
+            files,
+            policy,
+            alpn,
+            client_auth,
+            strict_names: sni_strict,
+            access,
+            proxy_out: proxy_protocol_mode,
+            proxy_in: accept_proxy_protocol,
+            trusted_proxies: trusted_proxy,
+        })
+    }
+}
+
+fn checked_access(access: &Access, asked: Option<ClientAuth>) -> Result<kit_tls::server::ClientAuth, Error> {
+    use kit_tls::server::ClientAuth as Auth;
+    if access.is_silent() {
+        return Err(Error::request("nobody would be let in: there is no access rule").hint(
+            "give --allow-cn, --allow-ou, --allow-dns, --allow-uri, --allow-ip, --allow-spki-pin or --allow-all, or --disable-authentication to let in everybody",
+        ));
+    }
+    let certificates = access.any_certificate || !access.rules.is_empty();
+    if access.everyone && (certificates || asked.is_some_and(|asked| asked != ClientAuth::None)) {
+        return Err(Error::request("--disable-authentication contradicts --allow rules and --client-auth")
+            .hint("keep one: everybody without certificate, or rules"));
+    }
+    match asked {
+        Some(ClientAuth::None) if certificates => Err(Error::request("--client-auth none contradicts --allow rules")
+            .hint("rules need --client-auth required or optional")),
+        Some(ClientAuth::None) => Ok(Auth::None),
+        Some(ClientAuth::Optional) => Ok(Auth::Optional),
+        Some(ClientAuth::Required) => Ok(Auth::Required),
+        None if certificates => Ok(Auth::Required),
+        None => Ok(Auth::None),
+    }
+}
+
+impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
+    type Error = Error;
+
+    fn try_from((args, ssl_cert_file): (ClientArgs, SslCertFile)) -> Result<Self, Error> {
+        let ClientArgs {
+            door,
+            override_server_name,
+            disable_authentication,
+            verify_cn,
+            verify_ou,
+            verify_dns,
+            verify_uri,
+            verify_ip,
+            verify_spki_pin,
+            unsafe_listen,
+            run_connection_test,
+        } = args;
+        let pair = pair(door.cert.clone(), door.key.clone())?;
+        if disable_authentication && pair.is_some() {
+            return Err(Error::request("--disable-authentication contradicts --cert").hint("keep one of them"));
+        }
+        let rules = Rules {
+            cn: verify_cn,
+            ou: verify_ou,
+            dns: verify_dns,
+            uri: verify_uri,
+            ip: verify_ip,
+            spki_pin: Vec::new(),
+        };
+        if !verify_spki_pin.is_empty() && !rules.is_empty() {
+            return Err(Error::request("--verify-spki-pin alone decides, so other --verify rules would not count")
+                .hint("keep the pin, or the rules"));
+        }
+        let authorities = door.cacert.clone().or(ssl_cert_file);
+        let files = kit_tls::client::Files { pair, authorities, revocations: door.crl.clone() };
+        let policy = policy(&door)?;
+        let alpn = alpn(&door);
+        let door = door_config(door)?;
+        if let Some((open, _)) = door.pairs.iter().find(|(listen, _)| !listen.is_local() && !unsafe_listen) {
+            return Err(Error::request(format!(
+                "--listen {open} is reachable from outside of this pod, in plain text"
+            ))
+            .hint("use 127.0.0.1:PORT or unix:PATH, or say --unsafe-listen"));
+        }
+        let names = door.pairs.iter().map(|(_, target)| server_name(override_server_name.as_deref(), target));
+        let server_names = names.collect::<Result<_, _>>()?;
+        Ok(Self {
+            door,
+            files,
+            policy,
+            alpn,
+            server_names,
+            pins: verify_spki_pin,
+            rules,
+            test_connections: run_connection_test,
+        })
+    }
+}
+
+fn server_name(overridden: Option<&str>, target: &Target) -> Result<ServerName<'static>, Error> {
+    let name = match (overridden, target) {
+        (Some(name), _) => name,
+        (None, Target::Tcp { host, .. }) => host.as_str(),
+        (None, Target::Unix(_)) => {
+            return Err(Error::request(format!("--target {target} has no server name to verify"))
+                .hint("give --override-server-name"));
+        }
+    };
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| Error::request(format!("{name:?} is no server name")).hint("give a DNS name or an IP address"))
+}
+
+fn pair(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<(PathBuf, PathBuf)>, Error> {
+    match (cert, key) {
+        (Some(cert), Some(key)) => Ok(Some((cert, key))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Error::request("--cert without --key").hint("give the certificate's private key")),
+        (None, Some(_)) => Err(Error::request("--key without --cert").hint("give the key's certificate")),
+    }
+}
+
+fn policy(door: &DoorArgs) -> Result<Policy, Error> {
+    let version = |version| match version {
+        TlsVersion::Tls12 => Version::Tls12,
+        TlsVersion::Tls13 => Version::Tls13,
+    };
+    if door.min_tls_version > door.max_tls_version {
+        return Err(Error::request("--min-tls-version is newer than --max-tls-version").hint("swap them"));
+    }
+    if door.require_pq && door.max_tls_version == TlsVersion::Tls12 {
+        return Err(
+            Error::request("--require-pq needs TLS 1.3, which --max-tls-version rules out").hint("keep one of them")
+        );
+    }
+    Ok(Policy {
+        min_version: version(door.min_tls_version),
+        max_version: version(door.max_tls_version),
+        require_pq: door.require_pq,
+    })
+}
+
+/// PostgreSQL's own protocol name is offered without being asked for: libpq insists on it for direct TLS.
+fn alpn(door: &DoorArgs) -> Vec<Vec<u8>> {
+    let mut names: Vec<Vec<u8>> = door.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+    let postgres = matches!(door.starttls, StartTls::Postgres | StartTls::PostgresDirect);
+    if names.is_empty() && postgres {
+        names.push(b"postgresql".to_vec());
+    }
+    names
+}
+
+fn door_config(args: DoorArgs) -> Result<DoorConfig, Error> {
+    let DoorArgs {
+        listen,
+        target,
+        cert: _,
+        key: _,
+        cacert: _,
+        crl: _,
+        min_tls_version: _,
+        max_tls_version: _,
+        require_pq: _,
+        alpn: _,
+        starttls,
+        connect_timeout,
+        close_timeout,
+        idle_timeout,
+        max_conn_lifetime,
+        max_concurrent_conns,
+        shutdown_delay,
+        threads,
+        admin_listen,
+        quitquitquit,
+    } = args;
+    if listen.len() != target.len() {
+        return Err(Error::request(format!("{} --listen and {} --target do not pair", listen.len(), target.len()))
+            .hint("give one --target for each --listen, in the same order"));
+    }
+    let unless_zero = |duration: Duration| (!duration.is_zero()).then_some(duration);
+    Ok(DoorConfig {
+        pairs: listen.into_iter().zip(target).collect(),
+        starttls,
+        connect_timeout,
+        close_timeout,
+        idle_timeout: unless_zero(idle_timeout),
+        max_lifetime: unless_zero(max_conn_lifetime),
+        max_connections: usize::try_from(max_concurrent_conns).ok().filter(|most| *most > 0),
+        shutdown_delay,
+        threads: threads.map_or_else(default_threads, |threads| usize::from(threads.get())),
+        admin_listen,
+        quitquitquit,
+    })
+}
+
+/// The CPUs of the cgroup's quota or the affinity mask, whichever is less; more than four gain nothing in a sidecar.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(4))
+}

@@ -1,0 +1,190 @@
+//! What is counted. Labels are bounded: listeners come from flags, everything else from fixed words.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kit_tls::{Certificate, LoadError, Material};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Labels of one to three words each.
+type Labels<const N: usize> = [(&'static str, String); N];
+
+/// All metrics of the doors. Clones of the fields count into the same cells.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Accepted and not yet over.
+    pub connections_open: Gauge,
+    connections: Family<Labels<2>, Counter>,
+    handshakes: Family<Labels<4>, Counter>,
+    handshake_failures: Family<Labels<1>, Counter>,
+    /// From the start of a handshake to its end, failed ones not counted.
+    pub handshake_seconds: Histogram,
+    /// Plain bytes towards the target.
+    pub bytes_in: Counter,
+    /// Plain bytes towards the client.
+    pub bytes_out: Counter,
+    /// Failures of accept itself, most often missing descriptors.
+    pub accept_errors: Counter,
+    /// Targets that could not be reached.
+    pub dial_failures: Counter,
+    /// 0 serving, 1 told to stop and still accepting, 2 draining.
+    pub drain_state: Gauge,
+    reloads: Family<Labels<1>, Counter>,
+    last_reload: Gauge<f64, AtomicU64>,
+    not_after: Family<Labels<2>, Gauge<f64, AtomicU64>>,
+}
+
+impl Metrics {
+    /// Makes and registers all of them.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Arc<Self> {
+        // 250 us to 8 s: a handshake costs half a millisecond, a stuck one ends at the connect timeout.
+        let buckets = prometheus_client::metrics::histogram::exponential_buckets(0.000_25, 2.0, 16);
+        let metrics = Self {
+            connections_open: Gauge::default(),
+            connections: Family::default(),
+            handshakes: Family::default(),
+            handshake_failures: Family::default(),
+            handshake_seconds: Histogram::new(buckets),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+            accept_errors: Counter::default(),
+            dial_failures: Counter::default(),
+            drain_state: Gauge::default(),
+            reloads: Family::default(),
+            last_reload: Gauge::default(),
+            not_after: Family::default(),
+        };
+        macro_rules! add {
+            ($($field:ident: $name:literal, $help:literal;)*) => {
+                $(registry.register(concat!("tls_ambassador_", $name), $help, metrics.$field.clone());)*
+            };
+        }
+        add! {
+            connections_open: "connections_open", "Connections accepted and not yet over";
+            connections: "connections", "Connections that ended, by listener and result";
+            handshakes: "handshakes", "TLS handshakes that succeeded";
+            handshake_failures: "handshake_failures", "TLS handshakes that failed, by reason";
+            handshake_seconds: "handshake_seconds", "Duration of TLS handshakes that succeeded";
+            bytes_in: "received_bytes", "Plain bytes from those who connect";
+            bytes_out: "sent_bytes", "Plain bytes to those who connect";
+            accept_errors: "accept_errors", "Failures to accept a connection";
+            dial_failures: "backend_dial_failures", "Targets that could not be reached";
+            drain_state: "drain_state", "0 serving, 1 told to stop and still accepting, 2 draining";
+            reloads: "reload", "Reloads of certificate files, by result";
+            last_reload: "reload_last_success_timestamp_seconds", "When files were last taken into use";
+            not_after: "certificate_not_after_timestamp_seconds", "When an own certificate in use expires";
+        }
+        Arc::new(metrics)
+    }
+
+    /// A connection ended.
+    pub fn ended(&self, listener: &str, result: &'static str) {
+        let labels = [("listener", listener.to_owned()), ("result", result.to_owned())];
+        self.connections.get_or_create(&labels).inc();
+    }
+
+    /// A handshake succeeded.
+    pub fn shook_hands(&self, facts: &crate::session::SessionFacts, seconds: f64) {
+        let alpn = facts.alpn.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        let labels = [
+            ("version", facts.version.to_owned()),
+            ("group", facts.group.clone()),
+            ("resumed", facts.resumed.to_string()),
+            // Only protocols that we offered can be chosen, so the label is bounded.
+            ("alpn", alpn.into_owned()),
+        ];
+        self.handshakes.get_or_create(&labels).inc();
+        self.handshake_seconds.observe(seconds);
+    }
+
+    /// A handshake failed.
+    pub fn handshake_failed(&self, reason: &'static str) {
+        self.handshake_failures.get_or_create(&[("reason", reason.to_owned())]).inc();
+    }
+
+    /// Files were taken into use, at the start or by a reload.
+    pub fn loaded<C>(&self, material: &Material<C>, reload: bool) {
+        if reload {
+            self.reloads.get_or_create(&[("result", "ok".to_owned())]).inc();
+        }
+        self.last_reload.set(seconds(SystemTime::now()));
+        self.not_after.clear();
+        for Certificate { path, leaf } in &material.certificates {
+            let cn = leaf.cn.clone().or_else(|| leaf.dns.first().cloned()).unwrap_or_default();
+            let labels = [("path", path.display().to_string()), ("cn", cn)];
+            self.not_after.get_or_create(&labels).set(seconds(leaf.not_after));
+        }
+    }
+
+    /// Files were refused; the ones before stay in use.
+    pub fn refused(&self, error: &LoadError) {
+        let result = match error {
+            LoadError::Mismatch { .. } => "mismatch",
+            LoadError::OutOfDate { .. } => "out_of_date",
+            LoadError::Read { .. } => "unreadable",
+            _ => "invalid",
+        };
+        self.reloads.get_or_create(&[("result", result.to_owned())]).inc();
+    }
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// Counts a connection as open for as long as it lives, however it ends.
+#[derive(Debug)]
+pub struct OpenConnection<'a>(&'a Metrics);
+
+impl<'a> OpenConnection<'a> {
+    /// One more.
+    #[must_use]
+    pub fn new(metrics: &'a Metrics) -> Self {
+        metrics.connections_open.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for OpenConnection<'_> {
+    fn drop(&mut self) {
+        self.0.connections_open.dec();
+    }
+}
+
+/// The word for a failed handshake.
+#[must_use]
+pub fn reason(error: &crate::session::HandshakeError) -> &'static str {
+    use crate::session::HandshakeError;
+    use kit_tls::rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+    let HandshakeError::Tls(error) = error else { return "closed" };
+    match error {
+        Error::NoCertificatesPresented => "no_certificate",
+        Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => "not_allowed",
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => "unknown_ca",
+        Error::InvalidCertificate(CertificateError::Revoked | CertificateError::UnknownRevocationStatus) => "revoked",
+        Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => "expired",
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "name",
+        Error::InvalidCertificate(_) => "bad_certificate",
+        Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => "no_common_group",
+        Error::PeerIncompatible(_) => "protocol",
+        Error::NoApplicationProtocol => "alpn",
+        Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate) => "peer_distrusts",
+        Error::AlertReceived(_) => "peer_refused",
+        Error::InvalidMessage(_) => "garbage",
+        Error::General(_) => "sni",
+        _ => "tls",
+    }
+}

@@ -1,0 +1,235 @@
+//! The door in: TLS from outside, plain bytes to the app.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use kit_tls::Material;
+use kit_tls::rustls;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use crate::access::{Access, Verdict};
+use crate::args::{Mode, ProxyIn, StartTls};
+use crate::config::ServerConfig;
+use crate::metrics::{self, Metrics};
+use crate::proxy_protocol;
+use crate::relay::{Limits, Outcome, Plain, relay};
+use crate::session::{HandshakeError, TlsStream};
+use crate::socket::{PeerAddress, Socket};
+use crate::starttls::{mysql, postgres};
+use crate::target::Target;
+use crate::threads::{Drain, Serve};
+
+/// One listener and its target, as one thread knows them.
+#[derive(Debug)]
+pub struct Door {
+    /// The listener's name in metrics and logs.
+    pub listener: String,
+    /// Where connections go.
+    pub target: Target,
+    /// Who may in.
+    pub access: Arc<Access>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The order to finish.
+    pub drain: Drain,
+    /// The whole configuration.
+    pub config: Arc<ServerConfig>,
+    /// Certificates for new connections.
+    pub material: watch::Receiver<Arc<Material<rustls::ServerConfig>>>,
+}
+
+/// A connection that has passed the handshake.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// Who connects; behind a trusted proxy, whom it speaks for.
+    pub peer: PeerAddress,
+    /// Which of our addresses was connected to.
+    pub local: PeerAddress,
+    /// What the certificate rules say.
+    pub verdict: Verdict,
+}
+
+/// An accepted session, and the app's socket where the protocol needed it for the greeting.
+struct Open {
+    tls: TlsStream,
+    arrival: Arrival,
+    dialled: Option<Socket>,
+}
+
+/// Why a connection ended before its bytes were carried.
+enum Failure {
+    Handshake(HandshakeError),
+    Greeting(io::Error),
+    Backend(io::Error),
+    Timeout,
+}
+
+impl Serve for Door {
+    async fn serve(self: Rc<Self>, socket: Socket) {
+        let _open = metrics::OpenConnection::new(&self.metrics);
+        let accepted = Instant::now();
+        let peer = socket.peer().map_or_else(|_| "gone".to_owned(), |peer| peer.to_string());
+        let opened = timeout(self.config.door.connect_timeout, self.open(socket)).await;
+        let result = match opened.unwrap_or(Err(Failure::Timeout)) {
+            Ok(open) => self.carry(open, accepted).await,
+            Err(failure) => self.report(&failure, &peer),
+        };
+        self.metrics.ended(&self.listener, result);
+        tracing::debug!(peer, listener = self.listener, result, "connection closed");
+    }
+}
+
+impl Door {
+    /// Everything up to a session: PROXY header, the database's greeting, TLS, access.
+    async fn open(&self, mut socket: Socket) -> Result<Open, Failure> {
+        let (peer, local) = self.addresses(&mut socket).await.map_err(Failure::Greeting)?;
+        let config = Arc::clone(&self.material.borrow().config);
+        let mut dialled = None;
+        let mut direct = Vec::new();
+        match self.config.door.starttls {
+            StartTls::None | StartTls::PostgresDirect => {}
+            StartTls::Postgres => {
+                if let postgres::Opening::Direct(read) =
+                    postgres::invite(&mut socket).await.map_err(Failure::Greeting)?
+                {
+                    direct = read;
+                }
+            }
+            StartTls::Mysql => {
+                let mut app = self.dial(peer, local, &Default::default()).await.map_err(Failure::Backend)?;
+                mysql::invite(&mut socket, &mut app).await.map_err(Failure::Greeting)?;
+                dialled = Some(app);
+            }
+        }
+        let began = Instant::now();
+        let must_name_protocol = !direct.is_empty();
+        let tls = TlsStream::accept_after(socket, config, direct).await.map_err(Failure::Handshake)?;
+        if must_name_protocol && tls.facts().alpn.as_deref() != Some(b"postgresql".as_slice()) {
+            // Without the name, a browser could be made to talk to the database (ALPACA, CVE-2021-3618).
+            let error = io::Error::new(io::ErrorKind::InvalidData, "direct TLS without ALPN postgresql");
+            return Err(Failure::Greeting(error));
+        }
+        self.metrics.shook_hands(tls.facts(), began.elapsed().as_secs_f64());
+        let verdict = self.access.judge(tls.facts().peer.as_deref());
+        Ok(Open { tls, arrival: Arrival { peer, local, verdict }, dialled })
+    }
+
+    async fn addresses(&self, socket: &mut Socket) -> io::Result<(PeerAddress, PeerAddress)> {
+        let (peer, local) = (socket.peer()?, socket.local()?);
+        let trusted = |peer: SocketAddr| self.config.trusted_proxies.iter().any(|network| network.contains(peer.ip()));
+        // Others connect past the proxy (the kubelet's probes do), so theirs is no header: it would be a lie.
+        if self.config.proxy_in == ProxyIn::Off || !peer.ip().is_none_or(trusted) {
+            return Ok((peer, local));
+        }
+        match proxy_protocol::read(socket, self.config.proxy_in).await? {
+            Some((source, destination)) => Ok((PeerAddress::Ip(source), PeerAddress::Ip(destination))),
+            None => Ok((peer, local)),
+        }
+    }
+
+    async fn dial(
+        &self,
+        peer: PeerAddress,
+        local: PeerAddress,
+        facts: &crate::session::SessionFacts,
+    ) -> io::Result<Socket> {
+        use tokio::io::AsyncWriteExt;
+        let mut app = self.target.dial(self.config.door.connect_timeout).await?;
+        let header = proxy_protocol::header(self.config.proxy_out, peer, local, facts);
+        if !header.is_empty() {
+            app.write_all(&header).await?;
+        }
+        Ok(app)
+    }
+
+    async fn carry(&self, open: Open, accepted: Instant) -> &'static str {
+        let Open { mut tls, arrival, dialled } = open;
+        match self.config.mode {
+            Mode::Tcp if arrival.verdict != Verdict::Admitted => {
+                tracing::info!(peer = %arrival.peer, "refused: no rule admits this certificate");
+                let _gone = std::future::poll_fn(|cx| tls.poll_close(cx)).await;
+                "denied"
+            }
+            Mode::Tcp => self.carry_bytes(tls, arrival, dialled, accepted).await,
+        }
+    }
+
+    async fn carry_bytes(
+        &self,
+        mut tls: TlsStream,
+        arrival: Arrival,
+        dialled: Option<Socket>,
+        accepted: Instant,
+    ) -> &'static str {
+        let greeted = dialled.is_some();
+        let app = match dialled {
+            Some(app) => Ok(app),
+            None => self.dial(arrival.peer, arrival.local, tls.facts()).await,
+        };
+        let mut app = match app {
+            Ok(app) => app,
+            Err(error) => {
+                tls.socket().abort_on_drop();
+                return self.report(&Failure::Backend(error), &arrival.peer.to_string());
+            }
+        };
+        tracing::debug!(peer = %arrival.peer, target = %self.target, "connection open");
+        let door = &self.config.door;
+        if greeted {
+            let login = mysql::authenticate(&mut tls, &mut app, mysql::TlsSide::Client, None);
+            match timeout(door.connect_timeout, login).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return self.report(&Failure::Greeting(error), &arrival.peer.to_string()),
+                Err(_) => return self.report(&Failure::Timeout, &arrival.peer.to_string()),
+            }
+        }
+        let limits = Limits {
+            idle: door.idle_timeout,
+            half_closed: door.close_timeout,
+            end: door.max_lifetime.map(|lifetime| accepted + lifetime),
+        };
+        let counters = (&self.metrics.bytes_in, &self.metrics.bytes_out);
+        outcome(relay(&mut tls, &mut Plain::new(app), limits, counters).await, &arrival.peer)
+    }
+
+    fn report(&self, failure: &Failure, peer: &str) -> &'static str {
+        match failure {
+            Failure::Handshake(error) => {
+                let reason = metrics::reason(error);
+                self.metrics.handshake_failed(reason);
+                tracing::info!(peer, listener = self.listener, reason, %error, "error on TLS handshake");
+                if reason == "not_allowed" { "denied" } else { "tls_error" }
+            }
+            Failure::Greeting(error) => {
+                self.metrics.handshake_failed("greeting");
+                tracing::info!(peer, listener = self.listener, %error, "error before TLS");
+                "tls_error"
+            }
+            Failure::Backend(error) => {
+                self.metrics.dial_failures.inc();
+                tracing::warn!(peer, target = %self.target, %error, "error on dial");
+                "backend_error"
+            }
+            Failure::Timeout => {
+                self.metrics.handshake_failed("timeout");
+                tracing::info!(peer, listener = self.listener, "no session within the connect timeout");
+                "timeout"
+            }
+        }
+    }
+}
+
+/// The word for the end of a relay.
+pub(crate) fn outcome(outcome: Outcome, peer: &PeerAddress) -> &'static str {
+    match outcome {
+        Outcome::Finished => "ok",
+        Outcome::TimedOut => "timeout",
+        Outcome::Broken(error) => {
+            tracing::debug!(%peer, %error, "error during copy");
+            "broken"
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! One TLS connection over one socket, in either role.
+//!
+//! rustls' unbuffered connections are driven directly, because of memory: an idle connection owns nothing but the
+//! cipher state. Reads and writes go through scratch buffers that all connections of a thread share; they are borrowed
+//! only inside one poll. A connection gets a `Vec` of its own for a partial record, or for bytes that the socket
+//! refused, and gives it back as soon as it is empty.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use kit_tls::rustls;
+use rustls::ProtocolVersion;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::server::UnbufferedServerConnection;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::PeerIdentity;
+use crate::records::{Engine, Progress, encrypt, pump, say_goodbye};
+use crate::socket::Socket;
+
+/// One partial record and one whole one (RFC 8446 §5.2: 16 KB, 256 bytes of expansion, 5 of header).
+const READ_BUFFER: usize = 34 << 10;
+/// Plaintext that is encrypted for one write.
+const WRITE_PART: usize = 64 << 10;
+/// `WRITE_PART` with what its records add.
+const WRITE_BUFFER: usize = WRITE_PART + 8 * 64;
+/// Handshake bytes of one flight that are kept while it is incomplete: room for long client chains, no more.
+const HANDSHAKE_LIMIT: usize = 128 << 10;
+
+struct Scratch {
+    incoming: Vec<u8>,
+    outgoing: Vec<u8>,
+    joined: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        incoming: vec![0; READ_BUFFER],
+        outgoing: vec![0; WRITE_BUFFER],
+        joined: Vec::new(),
+    });
+}
+
+/// What the handshake settled.
+#[derive(Debug, Clone, Default)]
+pub struct SessionFacts {
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub version: &'static str,
+    /// The cipher suite's IANA name.
+    pub suite: String,
+    /// The key exchange's name; a resumed TLS 1.2 session has none.
+    pub group: String,
+    /// The protocol that both sides chose.
+    pub alpn: Option<Vec<u8>>,
+    /// The name that the client asked for.
+    pub sni: Option<String>,
+    /// True when no certificates were exchanged because of a ticket.
+    pub resumed: bool,
+    /// The other side's verified certificate.
+    pub peer: Option<Rc<PeerIdentity>>,
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The other side, or we, refused by TLS' own rules; an alert was sent where one is due.
+    #[error("{0}")]
+    Tls(#[from] rustls::Error),
+    /// The socket failed or ended.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+enum Side {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+/// An established TLS session.
+pub struct TlsStream {
+    socket: Socket,
+    side: Side,
+    facts: SessionFacts,
+    /// Bytes that are not a whole record yet.
+    partial: Vec<u8>,
+    /// Records that the socket refused, and how much of them it has taken since.
+    unsent: Vec<u8>,
+    sent: usize,
+    /// Plaintext that a reader of the `AsyncRead` kind has not taken.
+    plain: Vec<u8>,
+    taken: usize,
+    ended: bool,
+    clean: bool,
+    closed: bool,
+}
+
+/// Runs `$body` with the engine of whichever side this is.
+macro_rules! with_engine {
+    ($side:expr, $engine:ident => $body:expr) => {
+        match $side {
+            Side::Server($engine) => $body,
+            Side::Client($engine) => $body,
+        }
+    };
+}
+
+impl TlsStream {
+    /// Accepts a session. The caller owns the deadline.
+    ///
+    /// # Errors
+    /// When the socket ends or either side refuses; the alert has then been sent as far as the socket took it.
+    pub async fn accept(socket: Socket, config: Arc<rustls::ServerConfig>) -> Result<Self, HandshakeError> {
+        Self::accept_after(socket, config, Vec::new()).await
+    }
+
+    /// As [`TlsStream::accept`] when the first bytes of the handshake were already read.
+    ///
+    /// # Errors
+    /// As for [`TlsStream::accept`].
+    pub async fn accept_after(
+        socket: Socket,
+        config: Arc<rustls::ServerConfig>,
+        read: Vec<u8>,
+    ) -> Result<Self, HandshakeError> {
+        let connection = UnbufferedServerConnection::new(config)?;
+        Self::shake(socket, Side::Server(connection), read).await
+    }
+
+    /// Opens a session towards `name`. The caller owns the deadline.
+    ///
+    /// # Errors
+    /// As for [`TlsStream::accept`].
+    pub async fn connect(
+        socket: Socket,
+        config: Arc<rustls::ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, HandshakeError> {
+        let connection = UnbufferedClientConnection::new(config, name)?;
+        Self::shake(socket, Side::Client(connection), Vec::new()).await
+    }
+
+    async fn shake(socket: Socket, side: Side, read: Vec<u8>) -> Result<Self, HandshakeError> {
+        let mut stream = Self {
+            socket,
+            side,
+            facts: SessionFacts::default(),
+            partial: read,
+            unsent: Vec::new(),
+            sent: 0,
+            plain: Vec::new(),
+            taken: 0,
+            ended: false,
+            clean: false,
+            closed: false,
+        };
+        let mut sni = None;
+        let outcome = loop {
+            let step = stream.handshake_step();
+            sni = sni.or_else(kit_tls::server::take_server_name);
+            // What was made goes out first, an alert too: the other side should learn why.
+            let flushed = std::future::poll_fn(|cx| stream.poll_flush_out(cx)).await;
+            match step {
+                Ok(true) => break flushed.map_err(HandshakeError::Io),
+                Ok(false) => flushed?,
+                Err(error) => break Err(HandshakeError::Tls(error)),
+            }
+            std::future::poll_fn(|cx| stream.poll_more_handshake(cx)).await?;
+        };
+        match outcome {
+            Ok(()) => {
+                stream.facts = with_engine!(&stream.side, engine => facts(engine, sni))?;
+                Ok(stream)
+            }
+            Err(error) => {
+                stream.linger().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends a failed handshake so that the peer can still read the alert: with bytes of the peer unread, closing at
+    /// once would reset the connection and throw the alert away.
+    async fn linger(&mut self) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let _gone = self.socket.shutdown().await;
+        let drained = async {
+            let mut waste = [0; 1024];
+            while self.socket.read(&mut waste).await.is_ok_and(|count| count > 0) {}
+        };
+        let _still_talking = tokio::time::timeout(std::time::Duration::from_secs(1), drained).await;
+    }
+
+    /// True once the handshake is complete.
+    fn handshake_step(&mut self) -> Result<bool, rustls::Error> {
+        let Self { side, partial, unsent, plain, .. } = self;
+        let progress = with_engine!(side, engine => pump(engine, partial, plain, unsent));
+        consume(partial, progress.used);
+        match progress.outcome {
+            Err(error) => Err(error),
+            Ok(_) => Ok(with_engine!(&self.side, engine => !engine.is_handshaking())),
+        }
+    }
+
+    fn poll_more_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.partial.len() > HANDSHAKE_LIMIT {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the handshake is too long")));
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(&mut scratch.incoming);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.partial.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// What the handshake settled.
+    #[must_use]
+    pub fn facts(&self) -> &SessionFacts {
+        &self.facts
+    }
+
+    /// True when the other side ended the connection without the alert that says so.
+    #[must_use]
+    pub fn truncated(&self) -> bool {
+        self.ended && !self.clean
+    }
+
+    /// The socket underneath.
+    #[must_use]
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Reads once from the socket and appends the plaintext of all complete records to `out`. Zero is the end.
+    /// Stays pending while only part of a record is there.
+    ///
+    /// # Errors
+    /// When the socket fails or a record does not verify.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        let before = out.len();
+        if !self.plain.is_empty() {
+            out.extend_from_slice(&self.plain[self.taken..]);
+            (self.plain, self.taken) = (Vec::new(), 0);
+            return Poll::Ready(Ok(out.len() - before));
+        }
+        while !self.ended {
+            let read = SCRATCH.with_borrow_mut(|scratch| self.poll_records(cx, &mut scratch.incoming, out));
+            if let Err(error) = ready!(read) {
+                self.ended = true;
+                return Poll::Ready(Err(error));
+            }
+            if out.len() > before {
+                break;
+            }
+        }
+        Poll::Ready(Ok(out.len() - before))
+    }
+
+    /// One read and everything that it completes.
+    fn poll_records(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], out: &mut Vec<u8>) -> Poll<io::Result<()>> {
+        let held = self.partial.len();
+        if held >= buffer.len() {
+            let error = "a record or handshake message is longer than TLS allows";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+        }
+        let mut fresh = ReadBuf::new(&mut buffer[held..]);
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut fresh))?;
+        let count = fresh.filled().len();
+        if count == 0 {
+            self.ended = true;
+            return Poll::Ready(Ok(()));
+        }
+        buffer[..held].copy_from_slice(&self.partial);
+        let all = &mut buffer[..held + count];
+        let Progress { used, outcome } =
+            with_engine!(&mut self.side, engine => pump(engine, all, out, &mut self.unsent));
+        // Dropped, not cleared, when nothing is left: an idle connection holds no buffer.
+        self.partial = if used == all.len() { Vec::new() } else { all[used..].to_vec() };
+        if !self.unsent.is_empty() {
+            // A key update's answer or an alert; what the socket refuses goes out with the next write.
+            let _later = self.poll_flush_out(cx)?;
+        }
+        match outcome {
+            Ok(peer_closed) => {
+                self.ended |= peer_closed;
+                self.clean |= peer_closed;
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error))),
+        }
+    }
+
+    /// Encrypts all of `parts` as one stream of bytes and writes it once. `Ready` means that everything was taken;
+    /// what the socket refused is kept and goes out first next time. While such a remainder is held, nothing of
+    /// `parts` is taken and the call is pending.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, parts: &[&[u8]]) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush_out(cx))?;
+        SCRATCH.with_borrow_mut(|scratch| {
+            let Scratch { joined, outgoing, .. } = scratch;
+            let plaintext = match parts {
+                [one] => *one,
+                several => {
+                    joined.clear();
+                    several.iter().for_each(|part| joined.extend_from_slice(part));
+                    joined.as_slice()
+                }
+            };
+            for part in plaintext.chunks(WRITE_PART) {
+                let Self { side, partial, unsent, .. } = self;
+                let length = with_engine!(side, engine => encrypt(engine, partial, part, outgoing, unsent))
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                self.write_or_keep(cx, &outgoing[..length])?;
+            }
+            if !self.unsent.is_empty() {
+                // TLS' own bytes may have come before the records; what is refused is held until the next call.
+                let _held = self.poll_flush_out(cx)?;
+            }
+            // One huge write must not pin its size in the thread's scratch.
+            joined.shrink_to(WRITE_PART);
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    fn write_or_keep(&mut self, cx: &mut Context<'_>, mut records: &[u8]) -> io::Result<()> {
+        while self.unsent.is_empty() && !records.is_empty() {
+            match Pin::new(&mut self.socket).poll_write(cx, records)? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(count) => records = &records[count..],
+                Poll::Pending => break,
+            }
+        }
+        self.unsent.extend_from_slice(records);
+        Ok(())
+    }
+
+    /// Ready when the socket has taken everything.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.unsent.len() {
+            match ready!(Pin::new(&mut self.socket).poll_write(cx, &self.unsent[self.sent..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.sent += count,
+            }
+        }
+        if self.sent > 0 {
+            (self.unsent, self.sent) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// True while the socket has not taken everything.
+    #[must_use]
+    pub fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Says goodbye (`close_notify`), sends what is held back and ends the socket's sending side. Receiving goes on.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.closed {
+            self.closed = true;
+            let Self { side, partial, unsent, .. } = self;
+            with_engine!(side, engine => say_goodbye(engine, partial, unsent))
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        }
+        ready!(self.poll_flush_out(cx))?;
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+fn consume(bytes: &mut Vec<u8>, used: usize) {
+    if used == bytes.len() {
+        *bytes = Vec::new();
+    } else {
+        bytes.drain(..used);
+    }
+}
+
+fn facts<E: Engine>(engine: &E, sni: Option<String>) -> Result<SessionFacts, HandshakeError> {
+    let state = engine.state();
+    let peer = match state.peer_certificates().and_then(|chain| chain.first()) {
+        Some(leaf) => {
+            let parsed = PeerIdentity::parse(leaf).map_err(|_| rustls::CertificateError::BadEncoding);
+            Some(Rc::new(parsed.map_err(rustls::Error::InvalidCertificate)?))
+        }
+        None => None,
+    };
+    Ok(SessionFacts {
+        version: match state.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        },
+        suite: state.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default(),
+        group: state.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name())).unwrap_or_default(),
+        alpn: state.alpn_protocol().map(<[u8]>::to_vec),
+        sni,
+        resumed: state.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+        peer,
+    })
+}
+
+impl AsyncRead for TlsStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let stream = self.get_mut();
+        if stream.plain.is_empty() {
+            let mut plain = Vec::new();
+            if ready!(stream.poll_recv(cx, &mut plain))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            stream.plain = plain;
+        }
+        let left = &stream.plain[stream.taken..];
+        let count = left.len().min(buf.remaining());
+        buf.put_slice(&left[..count]);
+        stream.taken += count;
+        if stream.taken == stream.plain.len() {
+            (stream.plain, stream.taken) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let count = buf.len().min(WRITE_PART);
+        ready!(self.get_mut().poll_send(cx, &[&buf[..count]]))?;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_flush_out(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_close(cx)
+    }
+}

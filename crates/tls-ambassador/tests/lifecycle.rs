@@ -1,0 +1,176 @@
+//! The L list: start, readiness, drain, end, and the commands that neighbours run.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use kit_test::{Process, Signal, eventually, free_port};
+use support::pki::{Authority, text};
+use support::{Door, Echo, PATIENCE, ambassador, hello, peer, run};
+use tempfile::TempDir;
+
+const OK: &str = "\"ok\": true";
+
+struct Pki {
+    _folder: TempDir,
+    root: Authority,
+    flags: Vec<String>,
+}
+
+fn pki() -> Pki {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Authority::new(folder.path(), "root");
+    let server = root.issue("server1");
+    let flags = ["--cert", text(&server.cert), "--key", text(&server.key), "--disable-authentication"];
+    Pki { _folder: folder, root, flags: flags.map(str::to_owned).to_vec() }
+}
+
+impl Pki {
+    fn start(&self, target: &str, more: &[&str]) -> Door {
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        Door::start("server", target, &flags).ready()
+    }
+
+    /// A client that holds a connection open.
+    fn hold(&self, door: &Door) -> Process {
+        let held = peer(&["hold", &door.port.to_string(), "--ca", text(&self.root.ca.cert)]);
+        held.wait_for_stdout("open", PATIENCE);
+        held
+    }
+}
+
+#[test]
+fn l01_l07_it_is_ready_before_the_app_exists() {
+    let door = pki().start(&format!("127.0.0.1:{}", free_port()), &[]);
+    assert_eq!((door.status("/startupz"), door.status("/livez"), door.status("/readyz")), (200, 200, 200));
+}
+
+#[test]
+fn l03_told_to_stop_it_is_unready_and_accepts_until_the_delay_is_over() {
+    let pki = pki();
+    let echo = Echo::start();
+    let mut door = pki.start(&echo.target(), &["--shutdown-delay", "3s", "--grace", "40s"]);
+    let began = Instant::now();
+    door.process.signal(Signal::TERM);
+    eventually("not ready", PATIENCE, || door.status("/readyz") == 503);
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(hello(&door, &pki.root, None).contains(OK));
+    let exit = door.process.wait_within(PATIENCE);
+    assert!(began.elapsed() >= Duration::from_secs(3));
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+}
+
+#[test]
+fn l08_s35_s36_s39_a_drain_refuses_new_connections_and_lets_open_ones_finish() {
+    let pki = pki();
+    let echo = Echo::start();
+    let mut door = pki.start(&echo.target(), &["--grace", "60s"]);
+    let mut held = pki.hold(&door);
+    door.process.signal(Signal::TERM);
+    eventually("refused", PATIENCE, || TcpStream::connect(("127.0.0.1", door.port)).is_err());
+    door.process.signal(Signal::HUP);
+    writeln!(held.stdin(), "more").unwrap();
+    held.wait_for_stdout(OK, PATIENCE);
+    assert!(door.process.is_running());
+    held.close_stdin();
+    assert_eq!(door.process.wait_within(PATIENCE).code, Some(0));
+}
+
+#[test]
+fn s37_what_is_open_at_the_end_of_the_grace_is_cut_and_the_code_is_4() {
+    let pki = pki();
+    let echo = Echo::start();
+    let door = pki.start(&echo.target(), &["--shutdown-timeout", "1s"]);
+    let _held = pki.hold(&door);
+    let exit = door.stop();
+    assert_eq!(exit.code, Some(4));
+    assert!(exit.stderr.contains("error: 1 connections were open when the grace period ended"), "{}", exit.stderr);
+}
+
+#[test]
+fn l08_a_second_signal_ends_it_at_once() {
+    let pki = pki();
+    let echo = Echo::start();
+    let mut door = pki.start(&echo.target(), &["--grace", "300s"]);
+    let _held = pki.hold(&door);
+    door.process.signal(Signal::TERM);
+    eventually("draining", PATIENCE, || door.status("/readyz") == 503);
+    door.process.signal(Signal::INT);
+    assert_ne!(door.process.wait_within(PATIENCE).code, Some(0));
+}
+
+fn post(door: &Door, method: &str) -> String {
+    let mut stream = TcpStream::connect(door.admin).unwrap();
+    write!(stream, "{method} /quitquitquit HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn l04_s38_a_neighbour_can_end_it_by_post_where_that_was_allowed() {
+    let pki = pki();
+    let door = pki.start("127.0.0.1:1", &["--quitquitquit"]);
+    assert_eq!(post(&door, "GET"), "HTTP/1.1 405 Method Not Allowed");
+    let admin = door.admin.to_string();
+    assert_eq!(run(&["shutdown", "--admin-listen", &admin]).code, Some(0));
+    assert_eq!(door.process.wait_within(PATIENCE).code, Some(0));
+    let door = pki.start("127.0.0.1:1", &[]);
+    let exit = run(&["shutdown", "--admin-listen", &door.admin.to_string()]);
+    assert_eq!(exit.code, Some(1));
+    assert!(exit.stderr.contains("hint: start the ambassador with --quitquitquit"), "{}", exit.stderr);
+}
+
+#[test]
+fn l05_wait_returns_when_it_is_ready_and_124_when_it_is_not() {
+    let pki = pki();
+    let admin = format!("127.0.0.1:{}", free_port());
+    let waiting = Process::spawn(ambassador().args(["wait", "--max", "60s", "--admin-listen", &admin]));
+    let flags: Vec<&str> = pki.flags.iter().map(String::as_str).collect();
+    let base = ["server", "--listen", "127.0.0.1:0", "--target", "127.0.0.1:1", "--admin-listen", &admin];
+    let _door = Process::spawn(ambassador().args(base).args(&flags));
+    assert_eq!(waiting.wait_within(PATIENCE).code, Some(0));
+    assert_eq!(run(&["healthcheck", "--admin-listen", &admin]).code, Some(0));
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let exit = run(&["wait", "--max", "200ms", "--admin-listen", &nobody]);
+    assert_eq!(exit.code, Some(124));
+    assert!(exit.stderr.starts_with("error: not ready within 200ms: "), "{}", exit.stderr);
+    assert_eq!(run(&["healthcheck", "--admin-listen", &nobody]).code, Some(1));
+}
+
+#[test]
+fn check_says_what_would_be_served_and_opens_nothing() {
+    let pki = pki();
+    let flags: Vec<&str> = pki.flags.iter().map(String::as_str).collect();
+    let base = ["check", "server", "--listen", ":9200", "--target", "127.0.0.1:9201"];
+    let exit = run(&[base.as_slice(), &flags].concat());
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    assert!(exit.stderr.starts_with("server 0.0.0.0:9200 -> 127.0.0.1:9201\ncertificate "), "{}", exit.stderr);
+}
+
+#[test]
+fn a_delay_that_leaves_nothing_of_the_grace_is_refused() {
+    let pki = pki();
+    let flags: Vec<&str> = pki.flags.iter().map(String::as_str).collect();
+    let base = ["server", "--listen", "127.0.0.1:0", "--target", "127.0.0.1:1", "--shutdown-delay", "25s"];
+    let exit = run(&[base.as_slice(), &flags].concat());
+    assert_eq!(exit.code, Some(2));
+    assert!(exit.stderr.starts_with("error: --shutdown-delay leaves nothing of --grace\n"), "{}", exit.stderr);
+}
+
+#[test]
+fn several_pairs_share_one_process() {
+    let pki = pki();
+    let (one, two) = (Echo::start(), Echo::start());
+    let second = free_port();
+    let listen = format!("127.0.0.1:{second}");
+    let mut door = pki.start(&one.target(), &["--listen", &listen, "--target", &two.target()]);
+    assert!(hello(&door, &pki.root, None).contains(OK));
+    assert_eq!((one.connections(), two.connections()), (1, 0));
+    door.port = second;
+    assert!(hello(&door, &pki.root, None).contains(OK));
+    assert_eq!((one.connections(), two.connections()), (1, 1));
+}
