@@ -208,6 +208,9 @@ fn does_its_work(namespace: &Namespace, name: &str, document: &Document) {
         let page = forward.get("/");
         assert!(page.contains(text), "{}: {page:?} lacks {text:?}", document.name());
     }
+    if all.iter().any(|(container, _)| container["name"] == "date-adapter") {
+        stamps_are_rewritten(namespace, name);
+    }
     if !all.iter().any(|(container, _)| container["name"] == "log-tailer") {
         return;
     }
@@ -217,6 +220,18 @@ fn does_its_work(namespace: &Namespace, name: &str, document: &Document) {
     let log = log();
     for path in &paths {
         assert_eq!(times(&log, path), 1, "{}: {path} in {log}", document.name());
+    }
+}
+
+/// The example's app writes 01/12/2022T16:25:21; its date-adapter says 2022/12/01T16:25:21.
+fn stamps_are_rewritten(namespace: &Namespace, name: &str) {
+    let log = || succeed(&mut namespace.kubectl(&["logs", name, "--container", "date-adapter"]));
+    let log = eventually_some("three whole lines of date-adapter", PATIENCE, || {
+        Some(log()).filter(|log| log.matches('\n').count() >= 3)
+    });
+    for line in log.lines() {
+        let slashes: Vec<usize> = line.match_indices('/').map(|(at, _)| at).take(2).collect();
+        assert_eq!(slashes, [4, 7], "{name}: {line:?} does not begin with year, month and day");
     }
 }
 

@@ -11,7 +11,7 @@ use crate::workspace::root;
 pub(crate) struct Document {
     /// Path below the repository's root.
     pub(crate) path: PathBuf,
-    /// First sentence of the file's first comment.
+    /// First sentence of the comment that the file begins with.
     pub(crate) says: String,
     /// The object.
     pub(crate) object: Value,
@@ -28,13 +28,18 @@ impl Document {
 
     fn read(path: &Path) -> Vec<Self> {
         let text = std::fs::read_to_string(path).unwrap();
-        let says = text.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap_or_default();
+        // Indented comments are commands to try.
+        let prose = |line: &&str| line.starts_with("# ") && !line.starts_with("#  ");
+        let lines: Vec<&str> = text.lines().take_while(prose).map(|line| line.trim_start_matches("# ")).collect();
+        let paragraph = lines.join(" ");
+        let first = paragraph.split_once(". ").map_or(paragraph.as_str(), |(first, _)| first);
+        let says = format!("{}.", first.trim_end_matches('.'));
         let documents = match Yaml::load_from_str(&text) {
             Ok(documents) => documents,
             Err(error) => panic!("{}: {error}", path.display()),
         };
         let path = path.strip_prefix(root()).unwrap().to_owned();
-        let document = |yaml: &Yaml<'_>| Self { path: path.clone(), says: says.to_owned(), object: json(yaml) };
+        let document = |yaml: &Yaml<'_>| Self { path: path.clone(), says: says.clone(), object: json(yaml) };
         documents.iter().map(document).collect()
     }
 
