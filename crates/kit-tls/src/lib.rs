@@ -19,6 +19,7 @@ mod leaf;
 mod pem;
 mod provider;
 pub mod server;
+pub mod signature;
 mod store;
 mod verify;
 
