@@ -221,6 +221,14 @@ pub struct ServerArgs {
     /// Who may send it: addresses like 10.0.0.0/8; needed with --accept-proxy-protocol, repeatable
     #[arg(long, value_name = "CIDR", help_heading = "PROXY protocol")]
     pub trusted_proxy: Vec<crate::proxy_protocol::Network>,
+
+    /// Http mode
+    #[command(flatten)]
+    pub http: crate::http::HttpArgs,
+
+    /// Tokens
+    #[command(flatten)]
+    pub jwt: crate::jwt::JwtArgs,
 }
 
 /// `client`
@@ -276,6 +284,8 @@ pub struct ClientArgs {
 pub enum Mode {
     /// As bytes
     Tcp,
+    /// As HTTP/1.1 and HTTP/2 requests, each judged and passed on
+    Http,
 }
 
 /// A version of TLS.

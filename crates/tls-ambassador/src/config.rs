@@ -10,6 +10,8 @@ use kit_units::ListenAddress;
 
 use crate::access::{Access, Rules};
 use crate::args::{ClientArgs, ClientAuth, DoorArgs, Mode, ProxyIn, ProxyOut, ServerArgs, StartTls, TlsVersion};
+use crate::http::{HttpArgs, HttpConfig};
+use crate::jwt::{JwtArgs, JwtConfig};
 use crate::listen::Listen;
 use crate::proxy_protocol::Network;
 use crate::target::Target;
@@ -66,6 +68,8 @@ pub struct ServerConfig {
     pub proxy_in: ProxyIn,
     /// From whom.
     pub trusted_proxies: Vec<Network>,
+    /// What is true of http mode, in that mode.
+    pub http: Option<crate::http::HttpConfig>,
 }
 
 /// A checked `client`.
@@ -114,6 +118,8 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             proxy_protocol_mode,
             accept_proxy_protocol,
             trusted_proxy,
+            http,
+            jwt,
         } = args;
         let rules = Rules {
             cn: allow_cn,
@@ -123,7 +129,9 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             ip: allow_ip,
             spki_pin: allow_spki_pin,
         };
-        let access = Access { everyone: disable_authentication, any_certificate: allow_all, rules, token: false };
+        let requests = Requests::check(mode, &door, proxy_protocol_mode, http, jwt)?;
+        let token = requests.as_ref().is_some_and(|requests| requests.jwt.is_some());
+        let access = Access { everyone: disable_authentication, any_certificate: allow_all, rules, token };
         let client_auth = checked_access(&access, client_auth)?;
         let pair = pair(door.cert.clone(), door.key.clone())?;
         match (&pair, &cert_dir) {
@@ -164,7 +172,8 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
         let files =
             kit_tls::server::Files { pair, folder: cert_dir, client_authorities, revocations: door.crl.clone() };
         let policy = policy(&door)?;
-        let alpn = alpn(&door);
+        let alpn = if mode == Mode::Http { crate::http::alpn(&door.alpn)? } else { alpn(&door) };
+        let many_certificates = files.folder.is_some();
         let door = door_config(door)?;
         if let Some((_, far)) = door.pairs.iter().find(|(_, target)| !target.is_local() && !unsafe_target) {
             return Err(Error::request(format!(
@@ -173,7 +182,6 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             .hint("use 127.0.0.1:PORT or unix:PATH, or say --unsafe-target"));
         }
         Ok(Self {
-            door,
             mode,
             files,
             policy,
@@ -183,8 +191,57 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             access,
             proxy_out: proxy_protocol_mode,
             proxy_in: accept_proxy_protocol,
+            http: requests.map(|requests| requests.config(&door, &trusted_proxy, many_certificates)).transpose()?,
+            door,
             trusted_proxies: trusted_proxy,
         })
+    }
+}
+
+/// What http mode was told, before the flags of both modes are checked.
+struct Requests {
+    args: HttpArgs,
+    jwt: Option<JwtConfig>,
+}
+
+impl Requests {
+    /// None in tcp mode.
+    fn check(
+        mode: Mode,
+        door: &DoorArgs,
+        proxy_out: ProxyOut,
+        args: HttpArgs,
+        jwt: JwtArgs,
+    ) -> Result<Option<Self>, Error> {
+        if mode == Mode::Tcp {
+            return match args.first_given().or(jwt.first_given()) {
+                None => Ok(None),
+                Some(flag) => Err(Error::request(format!("{flag} is about requests, and --mode tcp sees none"))
+                    .hint("add --mode http, or take the flag away")),
+            };
+        }
+        if door.starttls != StartTls::None {
+            return Err(Error::request("--starttls is for databases, which --mode http does not speak")
+                .hint("take one of them away"));
+        }
+        if proxy_out != ProxyOut::Off {
+            return Err(Error::request(
+                "--proxy-protocol-mode tells of one client, and --mode http mixes many on one connection",
+            )
+            .hint("the app finds the client's address in X-Forwarded-For"));
+        }
+        Ok(Some(Self { args, jwt: JwtConfig::from_args(jwt)? }))
+    }
+
+    fn config(self, door: &DoorConfig, trusted: &[Network], many_certificates: bool) -> Result<HttpConfig, Error> {
+        let shared = crate::http::config::Shared {
+            idle_timeout: door.idle_timeout,
+            connect_timeout: door.connect_timeout,
+            trusted: trusted.to_vec(),
+            many_certificates,
+            jwt: self.jwt,
+        };
+        HttpConfig::new(self.args, shared)
     }
 }
 

@@ -19,6 +19,8 @@ pub mod args;
 pub mod client;
 pub mod compat;
 pub mod config;
+pub mod http;
+pub mod jwt;
 mod lifecycle;
 pub mod listen;
 pub mod metrics;
@@ -80,11 +82,15 @@ pub fn run(args: Args, cx: Context) -> Result<(), Error> {
 
 fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
     let store = server_store(&config)?;
+    let admin = lifecycle::admin();
+    let shared = config.http.clone().map(|http| http::HttpShared::new(http, &admin)).transpose()?.map(Arc::new);
     let config = Arc::new(config);
     let material = store.subscribe();
     let access = Arc::new(config.access.clone());
+    let background = shared.clone();
     let door = config.door.clone();
     let doors = move |seat: lifecycle::Seat| {
+        let http = shared.clone().map(|shared| Rc::new(http::Http::new(shared)));
         let pairs = seat.listeners.iter().zip(&config.door.pairs);
         let door = |(listener, (_, target)): (&String, &(listen::Listen, target::Target))| {
             Rc::new(server::Door {
@@ -95,11 +101,18 @@ fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
                 drain: seat.drain.clone(),
                 config: Arc::clone(&config),
                 material: material.clone(),
+                http: http.clone(),
             })
         };
         pairs.map(door).collect()
     };
-    lifecycle::serve(cx, &door, &store, doors)
+    let background = async {
+        match background {
+            Some(shared) => shared.run().await,
+            None => std::future::pending().await,
+        }
+    };
+    lifecycle::serve(cx, admin, &door, &store, background, doors)
 }
 
 fn server_store(config: &ServerConfig) -> Result<Store<rustls::ServerConfig>, Error> {
@@ -130,7 +143,7 @@ fn tunnel(cx: &Context, config: ClientConfig) -> Result<(), Error> {
     let material = store.subscribe();
     let door = config.door.clone();
     let doors = move |seat: lifecycle::Seat| tunnels(&config, &seat.listeners, &seat.metrics, &material);
-    lifecycle::serve(cx, &door, &store, doors)
+    lifecycle::serve(cx, lifecycle::admin(), &door, &store, std::future::pending(), doors)
 }
 
 fn tunnels(
@@ -185,6 +198,9 @@ fn check(command: CheckCommand, trust: SslCertFile) -> Result<(), Error> {
     match command {
         CheckCommand::Server(args) => {
             let config = ServerConfig::try_from((*args, trust))?;
+            if let Some(tokens) = config.http.as_ref().and_then(|http| http.jwt.as_ref()) {
+                http::check_keys(tokens)?;
+            }
             plan("server", &config.door, &server_store(&config)?.current())
         }
         CheckCommand::Client(args) => {

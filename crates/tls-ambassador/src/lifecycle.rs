@@ -39,8 +39,20 @@ pub(crate) struct Seat {
     pub(crate) drain: Drain,
 }
 
-/// Serves until told to stop. `doors` makes each thread's doors, in the order of the pairs.
-pub(crate) fn serve<C, D, F>(cx: &Context, config: &DoorConfig, store: &Store<C>, doors: F) -> Result<(), Error>
+/// Health and metrics of this process.
+pub(crate) fn admin() -> Admin {
+    Admin::new("tls-ambassador")
+}
+
+/// Serves until told to stop, with `work` going on beside it on this thread. `doors` makes each thread's doors, in the order of the pairs.
+pub(crate) fn serve<C, D, F>(
+    cx: &Context,
+    admin: Admin,
+    config: &DoorConfig,
+    store: &Store<C>,
+    work: impl Future<Output = ()>,
+    doors: F,
+) -> Result<(), Error>
 where
     D: Serve,
     F: Fn(Seat) -> Vec<Rc<D>> + Clone + Send + 'static,
@@ -51,15 +63,21 @@ where
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::failed("cannot start").caused_by(error))?;
-    runtime.block_on(run(cx, config, store, doors))
+    runtime.block_on(run(cx, admin, config, store, work, doors))
 }
 
-async fn run<C, D, F>(cx: &Context, config: &DoorConfig, store: &Store<C>, doors: F) -> Result<(), Error>
+async fn run<C, D, F>(
+    cx: &Context,
+    admin: Admin,
+    config: &DoorConfig,
+    store: &Store<C>,
+    work: impl Future<Output = ()>,
+    doors: F,
+) -> Result<(), Error>
 where
     D: Serve,
     F: Fn(Seat) -> Vec<Rc<D>> + Clone + Send + 'static,
 {
-    let admin = Admin::new("tls-ambassador");
     let metrics = admin.register(Metrics::register);
     let life = Life::new(&admin, Arc::clone(&metrics));
     life.dates(&store.current());
@@ -91,7 +109,7 @@ where
             }
         };
         let following = store.follow(&reload, |event| life.reloaded(event));
-        tokio::join!(answering, following, life.watch_dates(store), signals);
+        tokio::join!(answering, following, life.watch_dates(store), signals, work);
     };
     let ending = async {
         let shutdown = cx.shutdown();

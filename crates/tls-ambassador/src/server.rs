@@ -39,6 +39,8 @@ pub struct Door {
     pub config: Arc<ServerConfig>,
     /// Certificates for new connections.
     pub material: watch::Receiver<Arc<Material<rustls::ServerConfig>>>,
+    /// What connections in http mode share on this thread.
+    pub http: Option<Rc<crate::http::Http>>,
 }
 
 /// A connection that has passed the handshake.
@@ -145,7 +147,7 @@ impl Door {
         Ok(app)
     }
 
-    async fn carry(&self, open: Open, accepted: Instant) -> &'static str {
+    async fn carry(self: &Rc<Self>, open: Open, accepted: Instant) -> &'static str {
         let Open { mut tls, arrival, dialled } = open;
         match self.config.mode {
             Mode::Tcp if arrival.verdict != Verdict::Admitted => {
@@ -154,7 +156,20 @@ impl Door {
                 "denied"
             }
             Mode::Tcp => self.carry_bytes(tls, arrival, dialled, accepted).await,
+            Mode::Http => self.carry_requests(tls, arrival, accepted).await,
         }
+    }
+
+    async fn carry_requests(self: &Rc<Self>, tls: TlsStream, arrival: Arrival, accepted: Instant) -> &'static str {
+        // Always there in this mode.
+        let Some(http) = &self.http else { return "broken" };
+        let serving = crate::http::serve(Rc::clone(http), Rc::clone(self), tls, arrival);
+        match self.config.door.max_lifetime {
+            None => serving.await,
+            Some(lifetime) if tokio::time::timeout_at(accepted + lifetime, serving).await.is_err() => return "timeout",
+            Some(_) => {}
+        }
+        "ok"
     }
 
     async fn carry_bytes(

@@ -1,0 +1,128 @@
+//! What is known of a client for the whole of its connection, in the words that the app gets with every request.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use super::config::{Forwarded, HttpConfig};
+use super::forward::line;
+use crate::PeerIdentity;
+use crate::access::Verdict;
+use crate::server::Arrival;
+use crate::session::SessionFacts;
+
+/// The client's side of every request on one connection.
+#[derive(Debug)]
+pub(super) struct Caller {
+    /// Header lines that no request changes, each ended by CRLF.
+    pub lines: Vec<u8>,
+    /// The same without those that a trusted proxy may have said already.
+    pub certificate_lines: Vec<u8>,
+    /// Where it connects from; None over a unix socket.
+    pub address: Option<IpAddr>,
+    /// The port it connected to.
+    pub port: Option<u16>,
+    /// It is a proxy whose X-Forwarded-* are believed.
+    pub trusted: bool,
+    /// Only a token can let its requests in.
+    pub needs_token: bool,
+    /// The server name it asked for in TLS.
+    pub server_name: Option<String>,
+}
+
+impl Caller {
+    /// Gathers what `config` wants said.
+    pub(super) fn new(config: &HttpConfig, facts: &SessionFacts, arrival: &Arrival) -> Caller {
+        let address = arrival.peer.ip().map(|peer| peer.ip().to_canonical());
+        let port = arrival.local.ip().map(|local| local.port());
+        let mut certificate_lines = Vec::new();
+        if config.xfcc
+            && let Some(peer) = facts.peer.as_deref()
+        {
+            line(&mut certificate_lines, b"X-Forwarded-Client-Cert", client_certificate(peer).as_bytes());
+        }
+        let mut lines = Vec::new();
+        if config.forwarded.says_x() {
+            if let Some(address) = address {
+                line(&mut lines, b"X-Forwarded-For", address.to_string().as_bytes());
+            }
+            line(&mut lines, b"X-Forwarded-Proto", b"https");
+            if let Some(port) = port {
+                line(&mut lines, b"X-Forwarded-Port", port.to_string().as_bytes());
+            }
+        }
+        lines.extend_from_slice(&certificate_lines);
+        Caller {
+            lines,
+            certificate_lines,
+            address,
+            port,
+            trusted: address.is_some_and(|address| config.is_trusted(address)),
+            needs_token: arrival.verdict != Verdict::Admitted,
+            server_name: facts.sni.clone(),
+        }
+    }
+
+    /// The element of `Forwarded` (RFC 7239) for this client and `authority`.
+    pub(super) fn forwarded(&self, authority: Option<&[u8]>) -> String {
+        let mut element = match self.address {
+            Some(IpAddr::V6(address)) => format!("for=\"[{address}]\";proto=https"),
+            Some(address) => format!("for={address};proto=https"),
+            None => "for=unknown;proto=https".to_string(),
+        };
+        // The authority was checked; it has no quote or backslash.
+        if let Some(authority) = authority.and_then(|authority| std::str::from_utf8(authority).ok()) {
+            let _infallible = write!(element, ";host=\"{authority}\"");
+        }
+        element
+    }
+}
+
+impl Forwarded {
+    fn says_x(self) -> bool {
+        matches!(self, Forwarded::XForwarded | Forwarded::Both)
+    }
+}
+
+/// Envoy's form: `Hash=<SHA-256 of the certificate>;Subject="...";URI=...;DNS=...`.
+fn client_certificate(peer: &PeerIdentity) -> String {
+    let mut value = String::from("Hash=");
+    for byte in kit_tls::sha256(&peer.der) {
+        let _infallible = write!(value, "{byte:02x}");
+    }
+    let _infallible = write!(value, ";Subject=\"{}\"", quoted(&peer.subject));
+    for uri in &peer.uri {
+        let _infallible = write!(value, ";URI=\"{}\"", quoted(uri));
+    }
+    for name in &peer.dns {
+        let _infallible = write!(value, ";DNS=\"{}\"", quoted(name));
+    }
+    value
+}
+
+/// Fit for a quoted string in one line: quotes and backslashes escaped, all else than visible ASCII as %XX.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => {
+                out.push('\\');
+                out.push(char::from(byte));
+            }
+            b' '..=b'~' => out.push(char::from(byte)),
+            _ => {
+                let _infallible = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_cannot_end_its_quotes_or_its_line() {
+        assert_eq!(quoted("CN=a\",URI=\"x\\\r\n\u{e9}"), "CN=a\\\",URI=\\\"x\\\\%0D%0A%C3%A9");
+    }
+}

@@ -1,0 +1,410 @@
+//! One request and its response between two sockets: one write and one read per side when both are small.
+//!
+//! Both directions move at once, so an app may answer before it has read the body. Nothing is read from the app while the
+//! client refuses bytes, and nothing from the client while the app does; that is all the buffering there is. A body
+//! with a known length is passed on as it lies, a chunked one is checked and loses its trailers.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::buffers::Inbox;
+use super::connection::Plan;
+use super::forward::{self, Connection};
+use super::framing::Framing;
+use super::request::{MAX_HEADERS, Refusal, Scan, refuse};
+use super::response::Response;
+use super::timers::Deadline;
+use super::worker::Http;
+use crate::session::TlsStream;
+use crate::socket::Socket;
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The response is sent, the client's connection may go on.
+    Complete,
+    /// The response is sent; the connection must end, perhaps with a body still coming in.
+    LastOne,
+    /// The app changed the protocol; the head is sent.
+    Upgraded,
+    /// The connection to the app ended before it said anything.
+    NothingHeard,
+    /// To be answered by this proxy; nothing of a response was sent.
+    Refused(Refusal),
+    /// Half a response was sent: the connection must break, never end cleanly.
+    Broken,
+}
+
+enum Stage {
+    Head(Scan),
+    Body(Framing),
+    Over,
+}
+
+/// The client's side of an exchange, borrowed from its connection.
+pub(super) struct Client<'c> {
+    pub(super) http: &'c Rc<Http>,
+    pub(super) stream: &'c mut TlsStream,
+    pub(super) inbox: &'c mut Inbox,
+    pub(super) deadline: &'c Deadline,
+}
+
+/// One exchange under way.
+pub(super) struct Exchange<'c> {
+    client: Client<'c>,
+    plan: &'c Plan,
+    /// The app's connection.
+    pub(super) socket: Socket,
+    /// Bytes for the app that are ready as they are, and how many of them are sent.
+    out: &'c mut Vec<u8>,
+    sent: usize,
+    /// Bytes at the inbox's front that are checked and may be sent from there.
+    direct: usize,
+    body: Framing,
+    body_bytes: u64,
+    uploaded: bool,
+    app_refused: bool,
+    stage: Stage,
+    block: Option<Box<[u8]>>,
+    start: usize,
+    end: usize,
+    /// The status sent to the client, 0 before.
+    pub(super) status: u16,
+    close: bool,
+    app_keeps: bool,
+    progress: bool,
+}
+
+impl<'c> Exchange<'c> {
+    /// `out` holds the head and the body's start, as far as `body` and `body_bytes` say.
+    pub(super) fn new(client: Client<'c>, plan: &'c Plan, socket: Socket, out: &'c mut Vec<u8>) -> Exchange<'c> {
+        Exchange {
+            client,
+            plan,
+            socket,
+            out,
+            sent: 0,
+            direct: 0,
+            body: plan.body,
+            body_bytes: plan.body_bytes,
+            uploaded: false,
+            app_refused: false,
+            stage: Stage::Head(Scan::default()),
+            block: None,
+            start: 0,
+            end: 0,
+            status: 0,
+            close: !plan.keep_alive,
+            app_keeps: false,
+            progress: true,
+        }
+    }
+
+    /// Moves both directions until one of the outcomes.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if !self.uploaded
+            && let Poll::Ready(Err(outcome)) = self.poll_upload(cx)
+        {
+            return Poll::Ready(outcome);
+        }
+        if let Poll::Ready(outcome) = self.poll_download(cx) {
+            return Poll::Ready(outcome);
+        }
+        if std::mem::take(&mut self.progress) {
+            let deadline = self.patience();
+            self.client.deadline.set(deadline);
+        }
+        ready!(self.client.deadline.poll(cx));
+        Poll::Ready(match self.stage {
+            Stage::Head(_) if !self.uploaded && self.wants_body() => {
+                Outcome::Refused(refuse(408, "the body is too slow"))
+            }
+            Stage::Head(_) => Outcome::Refused(refuse(504, "the app did not answer in time")),
+            _ => Outcome::Broken,
+        })
+    }
+
+    /// Whether the app's connection can serve another request, which nothing else may follow.
+    pub(super) fn app_is_reusable(&self) -> bool {
+        self.app_keeps
+            && self.uploaded
+            && !self.app_refused
+            && self.start == self.end
+            && matches!(self.stage, Stage::Over)
+    }
+
+    /// What the app sent after its head changed the protocol.
+    pub(super) fn surplus(&self) -> &[u8] {
+        self.block.as_deref().and_then(|block| block.get(self.start..self.end)).unwrap_or_default()
+    }
+
+    /// Gives buffers back and the app's connection out.
+    pub(super) fn into_socket(mut self) -> Socket {
+        self.rest();
+        self.socket
+    }
+
+    fn patience(&self) -> Duration {
+        let config = &self.client.http.config;
+        match self.stage {
+            Stage::Head(_) if self.uploaded => config.upstream_timeout,
+            _ => config.body_timeout,
+        }
+    }
+
+    /// All that came of the body is passed on; the client has to send more.
+    fn wants_body(&self) -> bool {
+        self.sent == self.out.len() && self.direct == 0
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Outcome>> {
+        loop {
+            let ready = if self.sent < self.out.len() {
+                &self.out[self.sent..]
+            } else {
+                &self.client.inbox.bytes()[..self.direct]
+            };
+            if !ready.is_empty() {
+                match ready!(Pin::new(&mut self.socket).poll_write(cx, ready)) {
+                    Ok(count) if count > 0 => self.wrote(count),
+                    // The app may have answered already: what it said counts, the rest of the body does not.
+                    _ => {
+                        self.app_refused = true;
+                        self.uploaded = true;
+                        self.close |= !self.body.is_done() || self.direct > 0;
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                continue;
+            }
+            if self.body.is_done() {
+                self.uploaded = true;
+                self.progress = true;
+                return Poll::Ready(Ok(()));
+            }
+            if self.client.inbox.is_empty() {
+                let text = self.client.inbox.room(&self.client.http.buffers);
+                match self.client.stream.poll_recv(cx, text) {
+                    Poll::Ready(Ok(count)) if count > 0 => self.progress = true,
+                    Poll::Ready(_) => return Poll::Ready(Err(Outcome::Broken)),
+                    Poll::Pending => {
+                        self.client.inbox.rest(&self.client.http.buffers);
+                        return Poll::Pending;
+                    }
+                }
+            }
+            if let Err(refusal) = self.take_body() {
+                return Poll::Ready(Err(self.refused(refusal)));
+            }
+        }
+    }
+
+    fn wrote(&mut self, count: usize) {
+        self.progress = true;
+        if self.sent < self.out.len() {
+            self.sent += count;
+            // A request that can be sent again is kept whole until the app says something.
+            if self.sent == self.out.len() && !self.plan.replayable {
+                self.out.clear();
+                self.sent = 0;
+            }
+        } else {
+            self.client.inbox.consume(count);
+            self.direct -= count;
+        }
+    }
+
+    fn take_body(&mut self) -> Result<(), Refusal> {
+        let counted = matches!(self.body, Framing::Length(_));
+        let piece = self.body.feed(self.client.inbox.bytes()).map_err(|_| refuse(400, "malformed chunked body"))?;
+        self.body_bytes += piece.taken as u64;
+        if self.client.http.config.max_body_bytes.is_some_and(|most| self.body_bytes > most) {
+            return Err(refuse(413, "the body is too large"));
+        }
+        if counted {
+            self.direct = piece.taken;
+        } else {
+            self.out.extend_from_slice(&self.client.inbox.bytes()[..piece.forward]);
+            if piece.done {
+                self.out.extend_from_slice(b"\r\n");
+            }
+            self.client.inbox.consume(piece.taken);
+        }
+        Ok(())
+    }
+
+    fn poll_download(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        loop {
+            if self.client.stream.has_unsent() {
+                match ready!(self.client.stream.poll_flush_out(cx)) {
+                    Ok(()) => self.progress = true,
+                    Err(_) => return Poll::Ready(Outcome::Broken),
+                }
+            }
+            if matches!(self.stage, Stage::Over) {
+                return Poll::Ready(self.over());
+            }
+            let buffers = &self.client.http.buffers;
+            let block = self.block.get_or_insert_with(|| buffers.block());
+            if self.end == block.len() {
+                return Poll::Ready(self.refused(refuse(502, "the app's response head is too large")));
+            }
+            let mut room = ReadBuf::new(&mut block[self.end..]);
+            match Pin::new(&mut self.socket).poll_read(cx, &mut room) {
+                Poll::Pending => {
+                    if self.start == self.end {
+                        self.rest();
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(())) if !room.filled().is_empty() => {
+                    self.end += room.filled().len();
+                    self.progress = true;
+                    if let Err(outcome) = self.pass_on(cx) {
+                        return Poll::Ready(outcome);
+                    }
+                }
+                Poll::Ready(result) => match self.app_ended(result.is_ok()) {
+                    Some(outcome) => return Poll::Ready(outcome),
+                    None => self.stage = Stage::Over,
+                },
+            }
+        }
+    }
+
+    /// None: that is how this response ends.
+    fn app_ended(&self, cleanly: bool) -> Option<Outcome> {
+        match &self.stage {
+            Stage::Body(Framing::UntilClose) if cleanly => None,
+            Stage::Head(_) if self.end == 0 && self.status == 0 => Some(Outcome::NothingHeard),
+            Stage::Head(_) if self.status == 0 => {
+                Some(Outcome::Refused(refuse(502, "the app ended its response early")))
+            }
+            _ => Some(Outcome::Broken),
+        }
+    }
+
+    fn over(&self) -> Outcome {
+        if self.status == 101 {
+            Outcome::Upgraded
+        } else if self.close || !self.uploaded {
+            Outcome::LastOne
+        } else {
+            Outcome::Complete
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) -> Outcome {
+        if self.status == 0 { Outcome::Refused(refusal) } else { Outcome::Broken }
+    }
+
+    fn rest(&mut self) {
+        self.start = 0;
+        self.end = 0;
+        if let Some(block) = self.block.take() {
+            self.client.http.buffers.give_block(block);
+        }
+    }
+
+    /// Sends on what lies in the block: heads rewritten, body bytes as they are, both in one write.
+    fn pass_on(&mut self, cx: &mut Context<'_>) -> Result<(), Outcome> {
+        let mut reply = Vec::new();
+        while let Stage::Head(scan) = &mut self.stage {
+            let Some(block) = self.block.as_deref() else { return Ok(()) };
+            let bytes = &block[self.start..self.end];
+            let length = match scan.head_length(bytes) {
+                Ok(Some(length)) => length,
+                Ok(None) if reply.is_empty() => return Ok(()),
+                Ok(None) => break,
+                Err(_) => return Err(self.refused(refuse(502, "the app's response is malformed"))),
+            };
+            if reply.capacity() == 0 {
+                reply = self.client.http.buffers.text();
+            }
+            if let Err(refusal) = self.head(length, &mut reply) {
+                return Err(self.refused(refusal));
+            }
+            self.start += length;
+        }
+        let taken = match &mut self.stage {
+            Stage::Body(framing) => {
+                let bytes = self.block.as_deref().and_then(|block| block.get(self.start..self.end)).unwrap_or_default();
+                let piece = framing.feed(bytes).map_err(|_| Outcome::Broken)?;
+                if piece.done {
+                    self.stage = Stage::Over;
+                }
+                piece.taken
+            }
+            Stage::Head(_) | Stage::Over => 0,
+        };
+        let body =
+            self.block.as_deref().and_then(|block| block.get(self.start..self.start + taken)).unwrap_or_default();
+        if !reply.is_empty() || !body.is_empty() {
+            // Nothing is held back at this point, so the stream takes all of it.
+            match self.client.stream.poll_send(cx, &[&reply, body]) {
+                Poll::Ready(Ok(())) => {}
+                _ => return Err(Outcome::Broken),
+            }
+        }
+        self.client.http.buffers.give_text(&mut reply);
+        self.start += taken;
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        } else if !matches!(self.stage, Stage::Over) && self.start > 0 {
+            // Half a head behind an interim one: move it to the front.
+            if let Some(block) = &mut self.block {
+                block.copy_within(self.start..self.end, 0);
+            }
+            self.end -= self.start;
+            self.start = 0;
+        }
+        Ok(())
+    }
+
+    /// Reads one head of `length` bytes and writes what goes on to `reply`.
+    fn head(&mut self, length: usize, reply: &mut Vec<u8>) -> Result<(), Refusal> {
+        let block = self.block.as_deref().unwrap_or_default();
+        let head = &block[self.start..self.start + length];
+        let mut slots = [const { std::mem::MaybeUninit::uninit() }; MAX_HEADERS];
+        let response = Response::parse(head, &mut slots, self.plan.to_head)
+            .map_err(|_| refuse(502, "the app's response is malformed"))?;
+        if response.status == 101 {
+            let agreed = match (&self.plan.upgrade, response.upgrade) {
+                (Some(asked), Some(index)) => response.headers[index].value.eq_ignore_ascii_case(asked),
+                _ => false,
+            };
+            if !agreed || !self.uploaded {
+                return Err(refuse(502, "the app changed the protocol unasked"));
+            }
+            forward::response_head(reply, head, &response, Connection::Upgrade);
+            self.status = 101;
+            self.stage = Stage::Over;
+            return Ok(());
+        }
+        if response.is_interim() {
+            // 100 is relayed once and only to a client that waits for it; others (103) to any that can know them.
+            let wanted = response.status != 100 || self.plan.expects_continue;
+            if wanted && !self.plan.old {
+                forward::response_head(reply, head, &response, Connection::Silent);
+            }
+            self.stage = Stage::Head(Scan::default());
+            return Ok(());
+        }
+        self.status = response.status;
+        self.app_keeps = response.keep_alive && !self.plan.old;
+        self.close |= response.body == Framing::UntilClose || !self.uploaded || self.client.http.is_draining();
+        let connection = match (self.close, self.plan.old) {
+            (true, _) => Connection::Close,
+            (false, true) => Connection::KeepAlive,
+            (false, false) => Connection::Silent,
+        };
+        forward::response_head(reply, head, &response, connection);
+        self.stage = if response.body.is_done() { Stage::Over } else { Stage::Body(response.body) };
+        Ok(())
+    }
+}

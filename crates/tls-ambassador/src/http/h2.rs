@@ -1,0 +1,301 @@
+//! The HTTP/2 front: hyper reads the frames, the same gate judges the requests, the same pool and heads reach the app.
+//!
+//! A request becomes the header list that HTTP/1.1 would have had, so that [`inspect`] and [`gate::admit`] see no
+//! difference. Towards the app it is an HTTP/1.1 request with a counted or chunked body. Floods are bounded by hyper's
+//! limits: streams at once, resets of streams that were not yet accepted, resets that a client provokes, the size of a
+//! header list; windows and send buffers are small enough for a thousand attackers.
+//!
+//! Not passed on: trailers in either direction, and server push, which no longer exists.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::Future;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use httparse::Header;
+use hyper::body::{Body, Incoming};
+use hyper::http::{HeaderValue, Request as H2Request, Response as H2Response, header, request};
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::authority;
+use super::caller::Caller;
+use super::forward;
+use super::framing::Framing;
+use super::gate::{self, Denial};
+use super::h2_stream::{AppStream, H2Body, Upload};
+use super::metrics::Method;
+use super::pool::Pool;
+use super::reply;
+use super::request::{MAX_HEADERS, Refusal, Request, check_path, inspect, refuse};
+use super::timers::Deadline;
+use super::worker::Http;
+use crate::server::Door;
+use crate::session::TlsStream;
+use crate::socket::Socket;
+
+/// Streams that a client reset before they were looked at (CVE-2023-44487); more end the connection.
+const PENDING_RESETS: usize = 20;
+/// Streams that a client made us reset (CVE-2025-8671); more end the connection.
+const PROVOKED_RESETS: usize = 100;
+const STREAM_WINDOW: u32 = 128 << 10;
+const CONNECTION_WINDOW: u32 = 512 << 10;
+const SEND_BUFFER: usize = 64 << 10;
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Copy)]
+struct OnThisThread;
+
+impl<F: Future + 'static> Executor<F> for OnThisThread {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// What the streams of one connection share.
+pub(super) struct Streams {
+    pub(super) http: Rc<Http>,
+    door: Rc<Door>,
+    pub(super) pool: Rc<Pool<Socket>>,
+    caller: Caller,
+    pub(super) deadline: Rc<Deadline>,
+    open: Cell<usize>,
+}
+
+/// Counts one open stream.
+pub(super) struct Open(pub(super) Rc<Streams>);
+
+impl Open {
+    fn new(streams: &Rc<Streams>) -> Open {
+        streams.open.set(streams.open.get() + 1);
+        streams.deadline.set(streams.http.config.upstream_timeout.max(streams.http.config.body_timeout));
+        Open(Rc::clone(streams))
+    }
+
+    /// A second count of the same connection, for a second try.
+    pub(super) fn another(&self) -> Open {
+        Open::new(&self.0)
+    }
+
+    /// Some byte moved: nobody is stuck.
+    pub(super) fn progress(&self) {
+        self.0.deadline.set(self.0.http.config.body_timeout);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let left = self.0.open.get() - 1;
+        self.0.open.set(left);
+        if left == 0 {
+            self.0.deadline.set(self.0.http.config.idle_timeout);
+        }
+    }
+}
+
+/// Serves one client's connection until it is over.
+pub(super) async fn serve(http: Rc<Http>, door: Rc<Door>, caller: Caller, stream: TlsStream) {
+    let deadline = http.timers.deadline();
+    deadline.set(http.config.idle_timeout);
+    let pool = http.pool(&door);
+    let streams = Rc::new(Streams { http: Rc::clone(&http), door, pool, caller, deadline, open: Cell::new(0) });
+    let service = service_fn(|request| {
+        let open = Open::new(&streams);
+        async move { Ok::<_, Infallible>(answer(open, request).await) }
+    });
+    let list = u32::try_from(http.config.max_header_bytes).unwrap_or(64 << 10);
+    let connection = hyper::server::conn::http2::Builder::new(OnThisThread)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(http.config.h2_max_streams)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(PROVOKED_RESETS)
+        .max_header_list_size(list)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_INTERVAL)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let mut goodbye = false;
+    poll_fn(|cx| {
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        // Idle for too long, or the process ends: GOAWAY, and open streams finish.
+        let late = streams.deadline.poll(cx).is_ready();
+        if late && (goodbye || streams.open.get() > 0) {
+            return Poll::Ready(());
+        }
+        if (late || http.is_draining()) && !goodbye {
+            goodbye = true;
+            streams.deadline.set(http.config.body_timeout);
+            connection.as_mut().graceful_shutdown();
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+async fn answer(open: Open, request: H2Request<Incoming>) -> H2Response<H2Body> {
+    let began = Instant::now();
+    let method = Method::of(request.method().as_str());
+    let metrics_of = Rc::clone(&open.0);
+    match pass(open, request, method, began).await {
+        Ok(response) => response,
+        Err((refusal, challenge)) => {
+            let took = began.elapsed();
+            metrics_of.http.shared.metrics.request(method, "2", refusal.status, took);
+            own_answer(refusal, challenge.as_deref())
+        }
+    }
+}
+
+type Failure = (Refusal, Option<String>);
+
+async fn pass(
+    open: Open,
+    request: H2Request<Incoming>,
+    method: Method,
+    began: Instant,
+) -> Result<H2Response<H2Body>, Failure> {
+    let (parts, body) = request.into_parts();
+    let ended = body.is_end_stream();
+    let mut out = open.0.http.buffers.text();
+    let framing = loop {
+        match head(&open.0, &parts, ended, &mut out) {
+            Ok(framing) => break framing,
+            Err(Denial::Refused { refusal, challenge }) => return Err((refusal, challenge)),
+            Err(Denial::KeyWanted) => open.0.http.await_key().await,
+        }
+    };
+    let replayable = ended && method.is_idempotent();
+    let to_head = method == Method::Head;
+    let mut upload = Upload::new(out, framing, (!ended).then_some(body));
+    let mut open = open;
+    let mut idle = open.0.pool.take();
+    loop {
+        let reused = idle.is_some();
+        let socket = match idle.take() {
+            Some(socket) => socket,
+            None => dial(&open.0).await?,
+        };
+        let mut stream = AppStream::new(open, socket, upload, to_head, (method, began));
+        let patience = stream.open.0.http.config.upstream_timeout;
+        let heard = tokio::time::timeout(patience, poll_fn(|cx| stream.poll_head(cx))).await;
+        match heard {
+            Ok(Ok(head)) => return Ok(head.map(|()| stream.into_body())),
+            Ok(Err(None)) if reused && replayable => {
+                (open, upload) = stream.again();
+            }
+            Ok(Err(None)) => return Err((refuse(502, "the app ended the connection"), None)),
+            Ok(Err(Some(refusal))) => return Err((refusal, None)),
+            Err(_) => return Err((refuse(504, "the app did not answer in time"), None)),
+        }
+    }
+}
+
+async fn dial(streams: &Streams) -> Result<Socket, Failure> {
+    streams.door.target.dial(streams.http.config.connect_timeout).await.map_err(|error| {
+        tracing::warn!(target = %streams.door.target, %error, "cannot connect to the app");
+        (refuse(502, "cannot connect to the app"), None)
+    })
+}
+
+/// Judges the request and writes its HTTP/1.1 head.
+fn head(streams: &Streams, parts: &request::Parts, ended: bool, out: &mut Vec<u8>) -> Result<Framing, Denial> {
+    let cookies = joined_cookies(parts);
+    let mut headers = Vec::with_capacity(parts.headers.len());
+    for (name, value) in &parts.headers {
+        if cookies.is_none() || name != header::COOKIE {
+            headers.push(Header { name: name.as_str(), value: value.as_bytes() });
+        }
+    }
+    headers.extend(cookies.as_deref().map(|value| Header { name: "cookie", value }));
+    if headers.len() > MAX_HEADERS {
+        return Err(refuse(431, "too many headers").into());
+    }
+    let mut facts = inspect(&headers, false, &streams.http.config.strip)?;
+    let named = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = facts.host.map(|index| headers[index].value);
+    if let (Some(named), Some(host)) = (named, host)
+        && !named.eq_ignore_ascii_case(host)
+    {
+        return Err(refuse(400, "the authority and Host differ").into());
+    }
+    let authority = named.or(host).filter(|authority| authority::is_valid(authority));
+    let authority = authority.ok_or(refuse(400, "no valid authority"))?;
+    let target = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    check_path(target)?;
+    let method = parts.method.as_str();
+    if matches!(method, "CONNECT" | "TRACE") {
+        return Err(refuse(405, "method not allowed").into());
+    }
+    let whole_server = target == "*" && method == "OPTIONS";
+    if !(target.starts_with('/') || whole_server) {
+        return Err(refuse(400, "invalid request target").into());
+    }
+    facts.dropped |= facts.host.map_or(0, |index| 1 << index);
+    // The stream's end, not a header, says how long the body is; a length that is given is checked by hyper.
+    if ended && !facts.body.is_done() {
+        return Err(refuse(400, "the stream ended before its Content-Length").into());
+    }
+    if !ended && facts.body.is_done() {
+        facts.body = Framing::chunked();
+        // A length of zero that data follows would be two readings.
+        for (index, header) in headers.iter().enumerate() {
+            if header.name == "content-length" {
+                facts.dropped |= 1 << index;
+            }
+        }
+    }
+    let chunked = matches!(facts.body, Framing::Chunked(_));
+    let body = facts.body;
+    let request = Request {
+        method,
+        target,
+        bare: false,
+        old: false,
+        authority: Some(authority),
+        rewrite_host: true,
+        headers: &headers,
+        facts,
+    };
+    let mut extra = streams.http.buffers.text();
+    let admitted = gate::admit(&streams.http, &streams.caller, &request, &mut extra)?;
+    if chunked {
+        extra.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    forward::request_head(out, None, &request, &admitted.added(&streams.caller, &extra));
+    streams.http.buffers.give_text(&mut extra);
+    Ok(body)
+}
+
+/// Several Cookie headers as the one that HTTP/1.1 has (RFC 9113 section 8.2.3).
+fn joined_cookies(parts: &request::Parts) -> Option<Vec<u8>> {
+    let crumbs = parts.headers.get_all(header::COOKIE);
+    let several: Vec<&[u8]> = crumbs.iter().map(HeaderValue::as_bytes).collect();
+    (several.len() > 1).then(|| several.join(&b"; "[..]))
+}
+
+fn own_answer(refusal: Refusal, challenge: Option<&str>) -> H2Response<H2Body> {
+    let mut response = H2Response::new(H2Body::own(reply::body(refusal)));
+    if let Ok(status) = hyper::StatusCode::from_u16(refusal.status) {
+        *response.status_mut() = status;
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(challenge) = challenge.and_then(|challenge| HeaderValue::from_str(challenge).ok()) {
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
+}

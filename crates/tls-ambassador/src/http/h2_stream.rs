@@ -1,0 +1,329 @@
+//! One HTTP/2 stream's exchange with the app: the request's frames become HTTP/1.1 bytes, the response's bytes frames.
+//!
+//! Both directions move whenever either is polled, so an app may answer while the client still sends.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::http::{HeaderName, HeaderValue, Response as H2Response, header};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::framing::Framing;
+use super::h2::Open;
+use super::metrics::Method;
+use super::request::{MAX_HEADERS, Refusal, Scan, refuse};
+use super::response::Response;
+use crate::socket::Socket;
+
+/// The request on its way to the app.
+pub(super) struct Upload {
+    out: Vec<u8>,
+    sent: usize,
+    chunked: bool,
+    /// What Content-Length promised the app.
+    promised: Option<u64>,
+    body: Option<Incoming>,
+    bytes: u64,
+}
+
+impl Upload {
+    /// `head` is written already; `body` is None when the stream ended with its headers.
+    pub(super) fn new(head: Vec<u8>, framing: Framing, body: Option<Incoming>) -> Upload {
+        let chunked = matches!(framing, Framing::Chunked(_));
+        let promised = if let Framing::Length(length) = framing { Some(length) } else { None };
+        Upload { out: head, sent: 0, chunked, promised, body, bytes: 0 }
+    }
+
+    fn is_over(&self) -> bool {
+        self.body.is_none() && self.sent == self.out.len()
+    }
+}
+
+/// What the client gets as the response's body.
+pub(super) enum H2Body {
+    /// Ours.
+    Own(Option<Bytes>),
+    /// The app's.
+    App(Box<AppStream>),
+}
+
+impl H2Body {
+    pub(super) fn own(text: String) -> H2Body {
+        H2Body::Own(Some(Bytes::from(text)))
+    }
+}
+
+/// An exchange under way.
+pub(super) struct AppStream {
+    pub(super) open: Open,
+    /// None when it was given back to the pool.
+    socket: Option<Socket>,
+    upload: Upload,
+    upload_failed: bool,
+    to_head: bool,
+    request: (Method, Instant),
+    status: u16,
+    app_keeps: bool,
+    framing: Framing,
+    /// Bytes that arrived with the head and belong to the body.
+    rest: Vec<u8>,
+    counted: bool,
+}
+
+impl AppStream {
+    pub(super) fn new(
+        open: Open,
+        socket: Socket,
+        upload: Upload,
+        to_head: bool,
+        request: (Method, Instant),
+    ) -> AppStream {
+        AppStream {
+            open,
+            socket: Some(socket),
+            upload,
+            upload_failed: false,
+            to_head,
+            request,
+            status: 0,
+            app_keeps: false,
+            framing: Framing::Done,
+            rest: Vec::new(),
+            counted: true,
+        }
+    }
+
+    /// The same request once more.
+    pub(super) fn again(mut self) -> (Open, Upload) {
+        self.counted = false;
+        let Upload { out, chunked, .. } = &mut self.upload;
+        let upload =
+            Upload { out: std::mem::take(out), sent: 0, chunked: *chunked, promised: None, body: None, bytes: 0 };
+        (self.open.another(), upload)
+    }
+
+    pub(super) fn into_body(mut self) -> H2Body {
+        // A response without a body is over now: its stream ends with its headers.
+        if self.framing.is_done() && self.upload.is_over() {
+            self.finish();
+            self.socket = None;
+        }
+        H2Body::App(Box::new(self))
+    }
+
+    /// Err(None): the app ended the connection without a word.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<H2Response<()>, Option<Refusal>>> {
+        if let Poll::Ready(Err(refusal)) = self.poll_upload(cx) {
+            return Poll::Ready(Err(Some(refusal)));
+        }
+        loop {
+            while let Some(length) = Scan::default()
+                .head_length(&self.rest)
+                .map_err(|_| Some(refuse(502, "the app's response is malformed")))?
+            {
+                let found = self.head(length).map_err(Some)?;
+                self.rest.drain(..length);
+                if let Some(head) = found {
+                    return Poll::Ready(Ok(head));
+                }
+            }
+            if self.rest.len() > super::buffers::BLOCK {
+                return Poll::Ready(Err(Some(refuse(502, "the app's response head is too large"))));
+            }
+            let mut bytes = std::mem::take(&mut self.rest);
+            let read = self.poll_read(cx, &mut bytes);
+            self.rest = bytes;
+            match ready!(read) {
+                Ok(count) if count > 0 => {}
+                _ if self.rest.is_empty() => return Poll::Ready(Err(None)),
+                _ => return Poll::Ready(Err(Some(refuse(502, "the app ended its response early")))),
+            }
+        }
+    }
+
+    /// None: an interim head, which this front does not pass on.
+    fn head(&mut self, length: usize) -> Result<Option<H2Response<()>>, Refusal> {
+        const MALFORMED: Refusal = refuse(502, "the app's response is malformed");
+        let mut slots = [const { std::mem::MaybeUninit::uninit() }; MAX_HEADERS];
+        let response = Response::parse(&self.rest[..length], &mut slots, self.to_head).map_err(|_| MALFORMED)?;
+        if response.status == 101 {
+            return Err(refuse(502, "the app changed the protocol unasked"));
+        }
+        if response.is_interim() {
+            return Ok(None);
+        }
+        let mut head = H2Response::new(());
+        *head.status_mut() = hyper::StatusCode::from_u16(response.status).map_err(|_| MALFORMED)?;
+        for (index, field) in response.headers.iter().enumerate() {
+            if response.is_dropped(index) {
+                continue;
+            }
+            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| MALFORMED)?;
+            let value = HeaderValue::from_bytes(field.value).map_err(|_| MALFORMED)?;
+            if name != header::TRANSFER_ENCODING && name != header::TRAILER {
+                head.headers_mut().append(name, value);
+            }
+        }
+        self.status = response.status;
+        self.app_keeps = response.keep_alive;
+        self.framing = response.body;
+        Ok(Some(head))
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        let Some(socket) = &mut self.socket else { return Poll::Ready(Ok(0)) };
+        let buffers = &self.open.0.http.buffers;
+        let mut block = buffers.block();
+        let mut room = ReadBuf::new(&mut block);
+        let read = Pin::new(socket).poll_read(cx, &mut room);
+        let count = room.filled().len();
+        out.extend_from_slice(room.filled());
+        buffers.give_block(block);
+        ready!(read)?;
+        self.open.progress();
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        while !self.upload.is_over() && !self.upload_failed {
+            let Some(socket) = &mut self.socket else { return Poll::Ready(Ok(())) };
+            let upload = &mut self.upload;
+            if upload.sent < upload.out.len() {
+                match ready!(Pin::new(socket).poll_write(cx, &upload.out[upload.sent..])) {
+                    Ok(count) if count > 0 => upload.sent += count,
+                    // The app may have answered already: what it said counts.
+                    _ => self.upload_failed = true,
+                }
+                self.open.progress();
+                continue;
+            }
+            let Some(body) = &mut upload.body else { break };
+            let frame = ready!(Pin::new(body).poll_frame(cx));
+            upload.out.clear();
+            upload.sent = 0;
+            match frame {
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref().filter(|data| !data.is_empty()) {
+                        upload.bytes += data.len() as u64;
+                        if upload.promised.is_some_and(|promised| upload.bytes > promised) {
+                            self.socket = None;
+                            return Poll::Ready(Err(refuse(400, "the body is longer than its Content-Length")));
+                        }
+                        if self.open.0.http.config.max_body_bytes.is_some_and(|most| upload.bytes > most) {
+                            return Poll::Ready(Err(refuse(413, "the body is too large")));
+                        }
+                        if upload.chunked {
+                            upload.out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+                        }
+                        upload.out.extend_from_slice(data);
+                        if upload.chunked {
+                            upload.out.extend_from_slice(b"\r\n");
+                        }
+                    }
+                }
+                // The client took the request back; the app must not take what it has for the whole.
+                Some(Err(_)) => {
+                    self.socket = None;
+                    return Poll::Ready(Err(refuse(400, "the request was reset")));
+                }
+                None if upload.promised.is_some_and(|promised| upload.bytes < promised) => {
+                    self.socket = None;
+                    return Poll::Ready(Err(refuse(400, "the body is shorter than its Content-Length")));
+                }
+                None => {
+                    upload.body = None;
+                    if upload.chunked {
+                        upload.out.extend_from_slice(b"0\r\n\r\n");
+                    }
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let broken = || io::Error::from(io::ErrorKind::InvalidData);
+        if let Poll::Ready(Err(_)) = self.poll_upload(cx) {
+            return Poll::Ready(Some(Err(broken())));
+        }
+        loop {
+            if self.framing.is_done() {
+                self.finish();
+                return Poll::Ready(None);
+            }
+            while !self.rest.is_empty() && !self.framing.is_done() {
+                let run = self.framing.decode(&self.rest).map_err(|_| broken())?;
+                let data = Bytes::copy_from_slice(&self.rest[run.skip..run.skip + run.data]);
+                self.rest.drain(..run.skip + run.data);
+                if !data.is_empty() {
+                    return Poll::Ready(Some(Ok(data)));
+                }
+            }
+            if self.framing.is_done() {
+                continue;
+            }
+            let mut bytes = std::mem::take(&mut self.rest);
+            let read = self.poll_read(cx, &mut bytes);
+            self.rest = bytes;
+            match ready!(read) {
+                Ok(count) if count > 0 => {}
+                Ok(_) if self.framing == Framing::UntilClose => {
+                    self.framing = Framing::Done;
+                    self.app_keeps = false;
+                }
+                _ => return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        let reusable = self.app_keeps && self.upload.is_over() && !self.upload_failed && self.rest.is_empty();
+        if let (true, Some(socket)) = (reusable, self.socket.take()) {
+            self.open.0.pool.give(socket, Instant::now());
+        }
+    }
+}
+
+impl Drop for AppStream {
+    fn drop(&mut self) {
+        let http = &self.open.0.http;
+        if self.status != 0 && self.counted {
+            let (method, began) = self.request;
+            http.shared.metrics.request(method, "2", self.status, began.elapsed());
+        }
+        http.buffers.give_text(&mut self.upload.out);
+    }
+}
+
+impl Body for H2Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            H2Body::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            H2Body::App(stream) => stream.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            H2Body::Own(text) => text.is_none(),
+            H2Body::App(stream) => stream.framing.is_done() && stream.socket.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            H2Body::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            H2Body::App(stream) => match stream.framing {
+                Framing::Done if !stream.to_head => SizeHint::with_exact(0),
+                Framing::Length(left) => SizeHint::with_exact(left),
+                _ => SizeHint::default(),
+            },
+        }
+    }
+}

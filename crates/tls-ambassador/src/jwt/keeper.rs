@@ -1,0 +1,175 @@
+//! Keeps a [`Verifier`] supplied with keys: reads them at start, when they are due, when their file changes, and when a
+//! token names one that is not there.
+//!
+//! A set that cannot be read or used leaves the last good one in place; the next try comes with a growing pause. The
+//! control thread runs this; requests only ever see a finished set.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kit_admin::Condition;
+use kit_watch::Watcher;
+
+use super::address::{Url, is_near};
+use super::args::{JwtConfig, KeySource};
+use super::fetch::{self, FetchError, Rules};
+use super::json::Json;
+use super::keys::{KeySet, SetError};
+use super::verifier::Verifier;
+use crate::http::metrics::Metrics;
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why there are no new keys.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The file.
+    #[error("cannot read the key set {path}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The URL.
+    #[error("cannot fetch {url}")]
+    Fetch {
+        /// Which.
+        url: Box<Url>,
+        /// Why.
+        #[source]
+        source: FetchError,
+    },
+    /// The document is not a usable set.
+    #[error("cannot use the key set of {origin}")]
+    Set {
+        /// File or URL.
+        origin: String,
+        /// Why.
+        #[source]
+        source: SetError,
+    },
+    /// The discovery document does not lead to keys.
+    #[error("the discovery document {url} {reason}")]
+    Discovery {
+        /// Which.
+        url: Box<Url>,
+        /// Why not.
+        reason: &'static str,
+    },
+}
+
+/// Reads the bytes of the newest key set.
+///
+/// # Errors
+/// It cannot be read; whether it can be used is not looked at.
+pub async fn read(config: &JwtConfig) -> Result<(String, Vec<u8>), KeysError> {
+    match &config.keys {
+        KeySource::File(path) => read_file(path).map(|set| (path.display().to_string(), set)),
+        KeySource::Url(url) => fetched(config, url, true).await.map(|set| (url.to_string(), set)),
+        KeySource::Discovery(document) => {
+            let url = discover(config, document).await?;
+            // What was learnt may not lead to this machine or link, unless the issuer is there itself.
+            let near = document.host.parse().is_ok_and(is_near) || document.host.eq_ignore_ascii_case("localhost");
+            fetched(config, &url, near).await.map(|set| (url.to_string(), set))
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, KeysError> {
+    std::fs::read(path).map_err(|source| KeysError::File { path: path.display().to_string(), source })
+}
+
+async fn fetched(config: &JwtConfig, url: &Url, near_allowed: bool) -> Result<Vec<u8>, KeysError> {
+    let credential = match config.credential.as_deref() {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            Some(text.map_err(|source| KeysError::File { path: path.display().to_string(), source })?)
+        }
+        None => None,
+    };
+    let credential = credential.as_deref().map(str::trim);
+    if credential.is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_graphic())) {
+        let source = FetchError::Malformed("its credential is not a token");
+        return Err(KeysError::Fetch { url: Box::new(url.clone()), source });
+    }
+    let rules = Rules { authorities: config.authorities.as_deref(), credential, near_allowed };
+    fetch::get(url, &rules).await.map_err(|source| KeysError::Fetch { url: Box::new(url.clone()), source })
+}
+
+async fn discover(config: &JwtConfig, document: &Url) -> Result<Url, KeysError> {
+    let text = fetched(config, document, true).await?;
+    let wrong = |reason| KeysError::Discovery { url: Box::new(document.clone()), reason };
+    let json = Json::parse(&text).map_err(|_| wrong("is not plain JSON"))?;
+    let issuer = json.get("issuer").and_then(Json::as_str);
+    if !issuer.is_some_and(|issuer| config.rules.issuers.iter().any(|known| known == issuer)) {
+        return Err(wrong("is of another issuer"));
+    }
+    let url = json.get("jwks_uri").and_then(Json::as_str).ok_or(wrong("names no jwks_uri"))?;
+    let url: Url = url.parse().map_err(|_| wrong("names a jwks_uri that is not a URL"))?;
+    if !url.secure && document.secure {
+        return Err(wrong("names a jwks_uri without https"));
+    }
+    Ok(url)
+}
+
+/// Runs until it is dropped.
+pub async fn run(config: &JwtConfig, verifier: &Arc<Verifier>, metrics: &Metrics, ready: &Condition) {
+    let mut watcher = match &config.keys {
+        KeySource::File(path) => Some(Watcher::new(vec![path.clone()])),
+        _ => None,
+    };
+    let mut known = Vec::new();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let outcome = renew(config, verifier, &mut known).await;
+        metrics.fetch(outcome.is_ok());
+        verifier.attempted();
+        let wait = match outcome {
+            Ok(keys) => {
+                if pause > FIRST_PAUSE || keys.is_some() {
+                    tracing::info!(keys = keys.unwrap_or_default(), "token keys are in use");
+                }
+                ready.met();
+                pause = FIRST_PAUSE;
+                config.refresh
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                tracing::error!(error = %error, cause, kept = verifier.keys_age().is_some(), "no new token keys");
+                if verifier.keys_age().is_none_or(|age| age > config.max_stale) {
+                    ready.unmet(error.to_string());
+                }
+                pause = (pause * 2).min(config.cooldown.max(FIRST_PAUSE));
+                pause
+            }
+        };
+        let changed = async {
+            match &mut watcher {
+                Some(watcher) => drop(watcher.changed().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = verifier.wanted() => {}
+            () = changed => {}
+        }
+    }
+}
+
+/// Some: that many keys are new.
+async fn renew(config: &JwtConfig, verifier: &Verifier, known: &mut Vec<u8>) -> Result<Option<usize>, KeysError> {
+    let (origin, bytes) = read(config).await?;
+    if !known.is_empty() && *known == bytes {
+        verifier.refresh();
+        return Ok(None);
+    }
+    let set = KeySet::parse(&bytes).map_err(|source| KeysError::Set { origin, source })?;
+    let count = set.len();
+    verifier.replace(set);
+    *known = bytes;
+    Ok(Some(count))
+}
