@@ -1,0 +1,11 @@
+//! `--mode http` as a process: raw bytes in, raw bytes out, with clients and apps that share no code with it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
+
+#[path = "http/framing.rs"]
+mod framing;
+#[path = "http/h2.rs"]
+mod h2;
+#[path = "http/jwt.rs"]
+mod jwt;
+#[path = "http/lab.rs"]
+mod lab;
