@@ -260,6 +260,7 @@ impl<S: Sink> Engine<S> {
     fn offer_lines(&mut self, target: usize, at: usize, from: usize, to: usize) -> Result<Step, FollowError> {
         let hold = self.sink.hold();
         let followed = &mut self.targets[target];
+        let succeeded = at + 1 < followed.generations.len();
         let generation = &mut followed.generations[at];
         let whole = generation.offset + (to - from) as u64 >= generation.seen;
         let piece = Piece {
@@ -268,9 +269,10 @@ impl<S: Sink> Engine<S> {
             bytes: &self.buffer[from..to],
             begins: true,
             ends: true,
+            line_end: followed.line_end,
             line_bytes: None,
             add_end: false,
-            last: whole && (self.last || generation.grew.elapsed() >= hold),
+            last: whole && (self.last || succeeded || generation.grew.elapsed() >= hold),
         };
         let Taken { bytes, then } = self.sink.take(piece).map_err(FollowError::Output)?;
         if bytes > 0 {
@@ -362,6 +364,7 @@ impl<S: Sink> Engine<S> {
             bytes: &window[..read],
             begins,
             ends: read as u64 == left,
+            line_end: followed.line_end,
             line_bytes: (length > WINDOW as u64).then_some(length),
             add_end: generation.add_end,
             last: true,
@@ -399,6 +402,7 @@ impl<S: Sink> Engine<S> {
                 bytes: &stream.window.bytes()[..ripe.bytes],
                 begins: ripe.begins,
                 ends: ripe.ends,
+                line_end: followed.line_end,
                 line_bytes: None,
                 add_end: last,
                 last: done,
@@ -485,8 +489,17 @@ impl<S: Sink> Engine<S> {
         if apart {
             let (offset, bytes) = (followed.generations[at].offset, followed.line_end.bytes());
             let source = &followed.source;
-            let piece =
-                Piece { source, offset, bytes, begins: false, ends: true, line_bytes: None, add_end: true, last: true };
+            let piece = Piece {
+                source,
+                offset,
+                bytes,
+                begins: false,
+                ends: true,
+                line_end: followed.line_end,
+                line_bytes: None,
+                add_end: true,
+                last: true,
+            };
             self.sink.take(piece).map_err(FollowError::Output)?;
         }
         Ok(Step::Dry)

@@ -173,6 +173,7 @@ impl<S: Sink> Engine<S> {
         kind: Kind,
         slot: Option<usize>,
     ) -> Result<(), FollowError> {
+        self.learn_line_end(target, &file)?;
         let head = self.config.head;
         let number = self.targets[target].number();
         let compressed = gz::is_gzip(&file).unwrap_or(false)

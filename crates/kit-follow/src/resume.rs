@@ -55,7 +55,7 @@ impl<S: Sink> Engine<S> {
     }
 
     /// With `--encoding auto` the byte order mark decides what ends a line.
-    fn learn_line_end(&mut self, target: usize, file: &File) -> Result<(), FollowError> {
+    pub(crate) fn learn_line_end(&mut self, target: usize, file: &File) -> Result<(), FollowError> {
         let mut mark = [0; 2];
         self.targets[target].line_end = match self.config.line_ends {
             LineEnds::Always(line_end) => line_end,

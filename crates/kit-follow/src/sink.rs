@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::lines::LineEnd;
+
 /// A followed path, as a sink may show it.
 #[derive(Debug)]
 pub struct Source {
@@ -34,6 +36,8 @@ pub struct Piece<'a> {
     pub begins: bool,
     /// Whether they end a line. The last line of a file may end without its line end.
     pub ends: bool,
+    /// What ends a line in this file.
+    pub line_end: LineEnd,
     /// The length of the one line that these bytes are a part of, where that is known and longer than the window.
     pub line_bytes: Option<u64>,
     /// The last line lacks its line end and will never get it: write one, so that it cannot glue to the next.

@@ -298,6 +298,11 @@ impl Lines {
     /// Takes a piece of a line that is longer than a window. It is chosen by its first piece, and never joined.
     fn take_piece(&mut self, input: Input<'_>, now: Instant, time: SystemTime, to: &mut Vec<u8>) -> Taken {
         let (own, end) = if input.ends { content(input.bytes, input.line_end) } else { (input.bytes, &b""[..]) };
+        if self.long.is_none() && !input.begins && own.is_empty() {
+            // The end that a line lacked when it went out; JSON and logfmt have ended it themselves.
+            to.extend_from_slice(if self.dress.is_raw() { end } else { b"" });
+            return Taken { bytes: input.bytes.len(), then: Then::More };
+        }
         // A letter is not cut in two, but where the file cuts it.
         let own = if input.ends { own } else { &own[..encoding::whole_letters(self.encoding, input.line_end, own)] };
         let taken = if input.ends { input.bytes.len() } else { own.len() };

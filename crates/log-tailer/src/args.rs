@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kit_admin::{AdminArgs, HealthcheckArgs};
 use kit_follow::FollowArgs;
+use kit_lines::LineArgs;
 use kit_run::{Error, Tool};
 
 use crate::headers::When;
@@ -21,6 +22,9 @@ pub struct Args {
 
     #[command(flatten)]
     pub(crate) follow: FollowArgs,
+
+    #[command(flatten)]
+    pub(crate) lines: LineArgs,
 
     /// Lines end with NUL, not newline
     #[arg(long, help_heading = "Output")]

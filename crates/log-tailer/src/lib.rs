@@ -19,6 +19,7 @@ mod headers;
 mod pod;
 mod raw;
 mod run;
+mod worked;
 
 pub use args::Args;
 pub use run::run;

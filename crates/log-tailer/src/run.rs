@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 
 use kit_admin::Admin;
 use kit_follow::{FollowError, LineEnd, LineEnds, Outcome, Output, Stats};
+use kit_lines::{Encoding, LineStats};
 use kit_run::{Context, Error};
 use prometheus_client::metrics::counter::Counter;
 
@@ -13,6 +14,7 @@ use crate::exit;
 use crate::headers::Headers;
 use crate::pod::Pod;
 use crate::raw::Raw;
+use crate::worked::Worked;
 
 /// Follows until told to stop.
 ///
@@ -27,9 +29,11 @@ pub async fn run(args: Args, context: Context) -> Result<(), Error> {
     }
     let admin = Admin::new("log-tailer");
     let stats = Stats::default();
+    let line_stats = LineStats::default();
     let written = Counter::default();
     admin.register(|registry| {
         stats.register(registry, "log_tailer");
+        line_stats.register(registry, "log_tailer");
         registry.register("log_tailer_bytes_written", "Bytes that stdout has accepted", written.clone());
     });
     let mut pod = Pod::new(&context, admin.pulse("follow loop"), admin.condition("files opened"))?;
@@ -41,15 +45,29 @@ pub async fn run(args: Args, context: Context) -> Result<(), Error> {
     let several = args.follow.file.len() > 1
         || args.follow.file.iter().any(|file| file.to_string_lossy().contains(['*', '?', '{', '[']));
     let line_end = if args.zero_terminated { LineEnd::Nul } else { LineEnd::Newline };
+    let line_ends = line_ends(line_end, args.lines.encoding);
+    let lines = (!args.lines.changes_nothing()).then(|| args.lines.lines(line_stats)).transpose().map_err(|error| {
+        let hint = error.hint();
+        Error::request(error.to_string()).hint(hint)
+    })?;
     let config = args.follow.config(context.grace()).map_err(|error| {
         let hint = error.hint();
         Error::request(error.to_string()).hint(hint)
     })?;
-    let config = config.with_line_ends(LineEnds::Always(line_end));
+    let config = config.with_line_ends(line_ends);
     let output = output(args.stdout_pipe_size)?;
     let headers = Headers::new(args.headers, several);
-    let sink = Raw::new(output, headers, args.copy, line_end.bytes(), written);
-    let following = kit_follow::follow(config, sink, &mut pod, stats);
+    let following = async {
+        match lines {
+            None => {
+                let sink = Raw::new(output, headers, args.copy, line_end.bytes(), written);
+                kit_follow::follow(config, sink, &mut pod, stats).await
+            }
+            Some(lines) => {
+                kit_follow::follow(config, Worked::new(output, headers, lines, written), &mut pod, stats).await
+            }
+        }
+    };
     let ended = match listener {
         Some(listener) => tokio::select! {
             ended = following => ended,
@@ -58,6 +76,16 @@ pub async fn run(args: Args, context: Context) -> Result<(), Error> {
         None => following.await,
     };
     outcome(ended)
+}
+
+/// What ends a line in files of that encoding.
+fn line_ends(bytes: LineEnd, encoding: Option<Encoding>) -> LineEnds {
+    match encoding {
+        Some(Encoding::Utf16Le) => LineEnds::Always(LineEnd::Utf16Le),
+        Some(Encoding::Utf16Be) => LineEnds::Always(LineEnd::Utf16Be),
+        Some(Encoding::Auto) => LineEnds::ByMark,
+        Some(Encoding::Latin1) | None => LineEnds::Always(bytes),
+    }
 }
 
 fn output(pipe_size: Option<u64>) -> Result<Output, Error> {
