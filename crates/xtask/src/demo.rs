@@ -89,11 +89,12 @@ const CONTAINERS: &[Container] = &[
         name: "web",
         tool: "demo-app",
         role: Role::App,
-        does: "serves the page and writes an access log",
+        does: "serves the page, writes an access log, and a log of its own with day-first stamps",
         args: |volumes| {
             let root = ["--root".into(), volumes.path("html")];
             let log = ["--access-log".into(), volumes.path(ACCESS_LOG)];
-            ["--listen".into(), "127.0.0.1:0".into()].into_iter().chain(root).chain(log).collect()
+            let own = ["--app-log".into(), volumes.path(APP_LOG), "--app-log-every".into(), "20ms".into()];
+            ["--listen".into(), "127.0.0.1:0".into()].into_iter().chain(root).chain(log).chain(own).collect()
         },
         proof: None,
     },
@@ -105,9 +106,34 @@ const CONTAINERS: &[Container] = &[
         args: |volumes| vec!["-n+1".into(), "-F".into(), volumes.path(ACCESS_LOG)],
         proof: Some(|volumes, read| Ok(compare::lines(&volumes.written(ACCESS_LOG)?, read))),
     },
+    Container {
+        name: "date",
+        tool: "date-adapter",
+        role: Role::Sidecar,
+        does: "follows the app's own log and puts the year first in each stamp",
+        args: |volumes| {
+            let formats = ["-i", "%d/%m/%YT%T", "-f", "%Y/%m/%dT%T"].map(String::from);
+            // All stop at once: it stays for the app's last line.
+            let stay = ["--drain-min".into(), "1s".into()];
+            ["-F".into(), volumes.path(APP_LOG)].into_iter().chain(formats).chain(stay).collect()
+        },
+        proof: Some(|volumes, read| Ok(compare::lines(&year_first(&std::fs::read(volumes.path(APP_LOG))?), read))),
+    },
 ];
 
 const ACCESS_LOG: &str = "logs/access.log";
+const APP_LOG: &str = "logs/app.log";
+
+/// What the app's own log looks like with the first ten bytes of each line, 01/12/2022, turned around.
+fn year_first(log: &[u8]) -> Vec<u8> {
+    let line = |line: &[u8]| match line {
+        [d1, d2, b'/', m1, m2, b'/', y1, y2, y3, y4, rest @ ..] => {
+            [&[*y1, *y2, *y3, *y4, b'/', *m1, *m2, b'/', *d1, *d2], rest].concat()
+        }
+        other => other.to_vec(),
+    };
+    log.split_inclusive(|byte| *byte == b'\n').flat_map(line).collect()
+}
 
 /// The folder that the containers share.
 pub(crate) struct Volumes(tempfile::TempDir);
