@@ -51,7 +51,7 @@ pub fn catch_up(subject: &Subject, data: &Data, results: &mut Results) -> anyhow
     if subject.is_ours() {
         let copying = || {
             let mut command = Command::new(&subject.program);
-            command.args(["--output", "raw", "--copy"]).args(&subject.arguments).arg(big);
+            command.arg("--copy").args(&subject.arguments).arg(big);
             command
         };
         if results.samples("catch-up", OURS_COPYING).is_empty() {
