@@ -52,6 +52,7 @@ fn parse(tool: &str, argv: Vec<String>, environment: &BTreeMap<String, String>) 
         "date-adapter" => kit_run::parse::<date_adapter::Args>(argv, &environment).map(drop),
         "init-writer" => kit_run::parse::<init_writer::Args>(argv, &environment).map(drop),
         "log-tailer" => kit_run::parse::<log_tailer::Args>(argv, &environment).map(drop),
+        "tls-ambassador" => kit_run::parse::<tls_ambassador::Args>(argv, &environment).map(drop),
         "demo-app" => kit_run::parse::<demo_app::Args>(argv, &environment).map(drop),
         other => panic!("tests/it/examples.rs: add {other} to this table, and its crate to tests/Cargo.toml"),
     };
