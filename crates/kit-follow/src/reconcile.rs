@@ -228,9 +228,9 @@ impl<S: Sink> Engine<S> {
                 continue;
             }
             // It may have lost its name too late for the look beside it.
-            let younger = |(_, facts): &mut (File, Facts)| {
-                facts.identity.born > 0 && candidate.facts.identity.born > facts.identity.born
-            };
+            let (born, plain) = (candidate.facts.identity.born, !candidate.compressed);
+            let younger =
+                |(_, facts): &mut (File, Facts)| plain && facts.identity.born > 0 && born > facts.identity.born;
             if let Some((file, facts)) = live.take_if(younger) {
                 self.push_live(target, file, &facts)?;
                 taken += 1;

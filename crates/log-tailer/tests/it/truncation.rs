@@ -1,0 +1,127 @@
+//! Truncation and copytruncate.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+
+use crate::harness::{Pod, WAYS, with};
+
+#[test]
+fn t41_a_truncated_file_is_read_from_its_beginning() {
+    for way in WAYS {
+        let pod = Pod::new();
+        pod.append("f", "one\ntwo\nthree\n");
+        let tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
+        tail.prints("one\ntwo\nthree\n");
+        fs::write(pod.path("f"), "short\n").unwrap();
+        tail.prints("one\ntwo\nthree\nshort\n");
+        tail.says("tail: f: file truncated");
+    }
+}
+
+#[test]
+fn t42_truncating_an_empty_file_says_nothing() {
+    let pod = Pod::new();
+    pod.append("f", "");
+    let tail = pod.tail(&["-n+1", "-F", "f"]);
+    fs::write(pod.path("f"), "").unwrap();
+    pod.append("f", "x\n");
+    tail.prints("x\n");
+    assert!(!tail.0.stderr_contains("truncated"), "{}", tail.0.stderr());
+}
+
+#[test]
+fn t43_copytruncate_with_a_writer_that_appends_loses_nothing() {
+    for way in WAYS {
+        let pod = Pod::new();
+        let mut writer = pod.writer("f");
+        writer.write_all(b"before-1\nbefore-2\n").unwrap();
+        let tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
+        tail.prints("before-1\nbefore-2\n");
+        pod.copytruncate("f", "f.1");
+        writer.write_all(b"after\n").unwrap();
+        tail.ends_with("before-1\nbefore-2\nafter\n");
+    }
+}
+
+#[test]
+fn t44_the_hole_of_a_writer_that_keeps_its_offset_is_skipped() {
+    let pod = Pod::new();
+    let mut writer = OpenOptions::new().create(true).truncate(false).write(true).open(pod.path("f")).unwrap();
+    let first = "x".repeat(9_999) + "\n";
+    writer.write_all(first.as_bytes()).unwrap();
+    let tail = pod.tail(&["-n+1", "-F", "f"]);
+    tail.prints(&first);
+    pod.copytruncate("f", "f.1");
+    tail.says("file truncated");
+    assert_eq!(writer.stream_position().unwrap(), 10_000);
+    writer.seek(SeekFrom::Current(0)).unwrap();
+    writer.write_all(b"after\n").unwrap();
+    tail.prints(first + "after\n");
+}
+
+#[test]
+fn t45_what_was_not_read_before_the_truncation_is_read_from_the_copy() {
+    for way in WAYS {
+        let pod = Pod::new();
+        pod.append("f", "one\n");
+        let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
+        tail.prints("one\n");
+        tail.stop();
+        pod.append("f", "two\n");
+        pod.copytruncate("f", "f.1");
+        pod.append("f", "three\n");
+        tail.go_on();
+        tail.ends_with("one\ntwo\nthree\n");
+    }
+}
+
+#[test]
+fn t46_a_file_that_regrew_past_the_old_offset_is_read_from_its_beginning() {
+    for way in WAYS {
+        let pod = Pod::new();
+        pod.append("f", "one\n");
+        let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
+        tail.prints("one\n");
+        tail.stop();
+        fs::write(pod.path("f"), "another and longer\nmore\n").unwrap();
+        tail.go_on();
+        tail.prints("one\nanother and longer\nmore\n");
+    }
+}
+
+#[test]
+fn t47_an_equal_beginning_does_not_hide_a_truncation() {
+    let pod = Pod::new();
+    let banner = "=".repeat(1500) + "\n";
+    pod.append("f", format!("{banner}old 1\nold 2\n"));
+    let mut tail = pod.tail(&["-n+1", "-F", "f"]);
+    tail.prints(format!("{banner}old 1\nold 2\n"));
+    tail.stop();
+    fs::write(pod.path("f"), format!("{banner}new 1\nnew 2\nnew 3\n")).unwrap();
+    tail.go_on();
+    tail.prints(format!("{banner}old 1\nold 2\n{banner}new 1\nnew 2\nnew 3\n"));
+}
+
+#[test]
+fn t48_a_rewrite_in_place_of_the_same_size_is_read() {
+    let pod = Pod::new();
+    pod.append("f", "aaaa\n");
+    let tail = pod.tail(&["-n+1", "-F", "f"]);
+    tail.prints("aaaa\n");
+    let mut file = OpenOptions::new().write(true).open(pod.path("f")).unwrap();
+    file.write_all(b"bbbb\n").unwrap();
+    tail.prints("aaaa\nbbbb\n");
+}
+
+#[test]
+fn t49_a_copytruncate_between_two_runs_is_resumed_in_the_copy() {
+    let pod = Pod::new();
+    pod.append("f", "one\n");
+    let run = || String::from_utf8(pod.run(&["--exit-on-eof", "--state-file", "s", "f"]).stdout).unwrap();
+    assert_eq!(run(), "one\n");
+    pod.append("f", "two\n");
+    pod.copytruncate("f", "f.1");
+    pod.append("f", "three\n");
+    assert_eq!(run(), "two\nthree\n");
+    assert_eq!(run(), "");
+}
