@@ -646,6 +646,8 @@ impl<S: Sink> Engine<S> {
             followed.generations.iter().map(|generation| generation.seen.saturating_sub(generation.offset)).sum();
         followed.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
         followed.behind_since = if lag == 0 { None } else { followed.behind_since.or(Some(Instant::now())) };
+        let waited = followed.behind_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        followed.lag_seconds.set(waited);
     }
 
     /// While the output is stuck: content that was changed is noticed now, as its copy may be gone later.

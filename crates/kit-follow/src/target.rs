@@ -64,6 +64,7 @@ pub(crate) struct Target {
     pub(crate) next_number: u64,
     pub(crate) bytes_read: Counter,
     pub(crate) lag: Gauge,
+    pub(crate) lag_seconds: Gauge<f64, std::sync::atomic::AtomicU64>,
     pub(crate) behind_since: Option<Instant>,
     /// A file appeared beside it that may be a copy made by copytruncate.
     pub(crate) copy_hint: bool,
@@ -80,6 +81,7 @@ impl Target {
         Self {
             bytes_read: stats.bytes_read.get_or_create_owned(&label),
             lag: stats.lag_bytes.get_or_create_owned(&label),
+            lag_seconds: stats.lag_seconds.get_or_create_owned(&label),
             source: Rc::new(source),
             generations: VecDeque::new(),
             presence: Presence::Unknown,

@@ -118,7 +118,6 @@ fn t70_a_filtered_json_stream_has_file_offset_and_labels() {
 #[test]
 fn t72_a_busy_file_does_not_starve_a_quiet_one() {
     let pod = Pod::new();
-    pod.append("big", "x".repeat(99).repeat(1).as_str().to_owned().repeat(1) + "\n");
     let big = ("y".repeat(99) + "\n").repeat(400_000);
     pod.append("big", &big);
     pod.append("small", "small\n");

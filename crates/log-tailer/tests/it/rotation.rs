@@ -49,7 +49,7 @@ fn t29_a_file_that_is_renamed_while_it_is_caught_up_comes_whole() {
     let all = lines(0, 200_000);
     pod.append("f", &all);
     let tail = pod.tail(&["-n+1", "-F", "f"]);
-    kit_test::eventually("some output", crate::harness::PATIENCE, || tail.0.stdout().len() > 0);
+    kit_test::eventually("some output", crate::harness::PATIENCE, || !tail.0.stdout().is_empty());
     pod.rename("f", "f.1");
     pod.append("f", "new\n");
     tail.prints(all + "new\n");
