@@ -133,8 +133,8 @@ impl<S: Sink> Engine<S> {
                 Step::More => more = true,
                 Step::At(time) => at = Some(at.map_or(time, |other: Instant| other.min(time))),
                 Step::Blocked => {
-                    // Where it stopped it goes on, so that no file starves.
-                    self.turn = target;
+                    // Its batch is finished first; then it is the next file's turn, so that no file starves.
+                    self.turn = (target + 1) % count;
                     return Ok(Step::Blocked);
                 }
             }
