@@ -429,6 +429,7 @@ impl<S: Sink> Engine<S> {
     /// file's does. Returns whether generations were added.
     pub(crate) fn check_copies(&mut self, target: usize, at: usize) -> Result<bool, FollowError> {
         let (identity, head) = (self.targets[target].generations[at].identity, self.config.head);
+        self.targets[target].copy_hint = false;
         let found = self.candidates(target, Some(identity))?;
         if !self.still_leads_to(target, identity) {
             // Renamed, not copied: the look at the path comes first.
@@ -443,7 +444,7 @@ impl<S: Sink> Engine<S> {
             pending |= same || candidate.facts.size == 0;
             other |= !same && candidate.facts.size > 0;
         }
-        self.targets[target].copy_hint = pending;
+        self.targets[target].copy_hint |= pending;
         if other {
             self.truncated(target, at)?;
         }
@@ -468,8 +469,11 @@ impl<S: Sink> Engine<S> {
         if interrupted.is_some() {
             self.in_flight = None;
         }
+        // Events that come in during the look may tell of the next copy, so the hint is cleared before it.
+        self.targets[target].copy_hint = false;
         let mut candidates = if self.config.recover { self.candidates(target, Some(identity))? } else { Vec::new() };
         // An empty file is a copy that was only begun.
+        self.targets[target].copy_hint |= candidates.iter().any(|candidate| candidate.facts.size == 0);
         candidates.retain(|candidate| candidate.facts.size > 0);
         candidates = self.without_copies(target, candidates, &trace)?;
         let mut ours = None;
@@ -490,7 +494,6 @@ impl<S: Sink> Engine<S> {
                 break;
             }
         }
-        self.targets[target].copy_hint = false;
         let kind = if candidates.is_empty() { "truncate" } else { "copytruncate" };
         self.stats.rotated(&shown, kind);
         let reached = ours.map_or(offset, |index| candidates[index].facts.size.max(offset));
