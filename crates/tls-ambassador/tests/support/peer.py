@@ -2,7 +2,7 @@
 import argparse, hashlib, json, os, socket, ssl, sys, threading
 
 p = argparse.ArgumentParser()
-p.add_argument("what", choices=["echo", "hold", "halfclose", "bulk", "serve", "churn"])
+p.add_argument("what", choices=["echo", "hold", "halfclose", "bulk", "serve", "churn", "flood"])
 p.add_argument("port")
 p.add_argument("--ca"), p.add_argument("--cert"), p.add_argument("--key")
 p.add_argument("--name", default="localhost"), p.add_argument("--max"), p.add_argument("--alpn")
@@ -133,6 +133,46 @@ def bulk():
     say(ok=seen.digest() == want.digest())
 
 
+def flood():
+    """New connections and requests on old ones, until stdin ends: how many, how many failed, and whom they met."""
+    stop, lock = threading.Event(), threading.Lock()
+    facts = {"requests": 0, "failed": 0, "met": set(), "reason": ""}
+
+    def fresh():
+        while not stop.is_set():
+            one(connect, 1)
+
+    def kept():
+        while not stop.is_set():
+            one(connect, 1000)
+
+    def one(dial, most):
+        try:
+            s = dial()
+            with lock:
+                facts["met"].add(cn(s))
+            for _ in range(most):
+                roundtrip(s, os.urandom(512))
+                with lock:
+                    facts["requests"] += 1
+                if stop.is_set():
+                    break
+            s.close()
+        except Exception as e:
+            with lock:
+                facts["failed"] += 1
+                facts["reason"] = str(e)
+
+    threads = [threading.Thread(target=t) for t in (fresh, kept, kept)]
+    for t in threads:
+        t.start()
+    sys.stdin.read()
+    stop.set()
+    for t in threads:
+        t.join()
+    say(requests=facts["requests"], failed=facts["failed"], met=sorted(facts["met"]), reason=facts["reason"])
+
+
 def serve():
     c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     c.load_cert_chain(a.cert, a.key)
@@ -191,6 +231,8 @@ try:
         halfclose()
     elif a.what == "bulk":
         bulk()
+    elif a.what == "flood":
+        flood()
     else:
         serve()
 except Exception as e:  # the test asserts on what is said here
