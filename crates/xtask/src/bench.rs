@@ -3,6 +3,7 @@
 //! Raw results go to `tests/bench/NAME.json`, the table made from them into the tool's README between two markers. A test
 //! holds both together, so a table cannot be newer or kinder than its numbers.
 
+pub mod date;
 pub mod init;
 pub mod machine;
 pub mod readme;
@@ -24,6 +25,8 @@ enum What {
     Init(init::Args),
     /// log-tailer beside GNU tail, busybox and (where `uu_tail` is in PATH) uutils
     Tail(tail::Args),
+    /// date-adapter beside awk, perl and a bare loop
+    Date(date::Args),
     /// Copies a file to stdout by splice, or by read and write, as the limit to compare with
     #[command(hide = true)]
     Bare { way: tail::speed::Way, file: PathBuf },
@@ -37,6 +40,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.what {
         What::Init(args) => init::run(args),
         What::Tail(args) => tail::run(args),
+        What::Date(args) => date::run(args),
         What::Bare { way, file } => tail::speed::bare(*way, file),
     }
 }
