@@ -25,6 +25,12 @@ fn the_readme_lists_the_images_as_their_rows_and_crates_describe_them() {
 }
 
 #[test]
+fn the_readme_shows_the_pod_of_the_examples_as_it_is_applied() {
+    let manifest = std::fs::read_to_string(root().join("k8s-examples/log-tailer/web.yaml")).unwrap();
+    block_holds("README.md", "pod", &format!("```yaml\n{manifest}```\n"));
+}
+
+#[test]
 fn the_map_shows_every_crate_and_what_it_sees() {
     let (descriptions, arrows) = (descriptions(), arrows());
     let is_development = |name: &str| ["kit-test", "xtask", "podkit-tests"].contains(&name);
