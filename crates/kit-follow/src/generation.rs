@@ -435,8 +435,13 @@ impl Generation {
             return Ok(false);
         }
         let shorter = size.min(Facts::of(&self.file)?.size);
-        let print = |file: &File| crate::identity::print_before(file.as_fd(), shorter, MARKER_BYTES);
-        Ok(shorter > 0 && self.trace().head_fits(other)? && print(&self.file)? == print(other)?)
+        let until = |file: &File, end: u64, bytes: usize| crate::identity::print_before(file.as_fd(), end, bytes);
+        // A copy that is still being made may be shorter than the head.
+        let head = shorter.min(u64::from(self.head.bytes));
+        let whole_head = usize::try_from(head).unwrap_or(usize::MAX);
+        Ok(head > 0
+            && until(&self.file, head, whole_head)? == until(other, head, whole_head)?
+            && until(&self.file, shorter, MARKER_BYTES)? == until(other, shorter, MARKER_BYTES)?)
     }
 }
 

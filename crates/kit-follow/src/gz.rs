@@ -65,6 +65,32 @@ pub(crate) fn fits(file: &File, trace: &Trace) -> io::Result<bool> {
     Ok(content.skip(trace.offset - marker)? && content.read_exact(found).is_ok() && Print::of(found) == trace.marker)
 }
 
+/// Whether the whole content is what `plain` begins with, judged by the bytes before the content's end. Decompresses
+/// everything, so the head has to agree first. Content that is cut off or damaged is compared as far as it goes.
+pub(crate) fn begins(file: &File, plain: &File, head: usize) -> io::Result<bool> {
+    let mut first = vec![0; head];
+    let mut content = Gz::open(file)?;
+    let mut filled = 0;
+    while filled < head {
+        match content.read(&mut first[filled..]) {
+            Ok(0) | Err(_) => break,
+            Ok(read) => filled += read,
+        }
+    }
+    let mut expected = vec![0; filled];
+    if filled == 0 || read_at(plain, &mut expected, 0)? < filled || expected != first[..filled] {
+        return Ok(false);
+    }
+    let (mut length, mut tail, mut buffer) = (filled as u64, first[..filled].to_vec(), vec![0; 16 * 1024]);
+    while let Ok(read @ 1..) = content.read(&mut buffer) {
+        length += read as u64;
+        tail.extend_from_slice(&buffer[..read]);
+        tail.drain(..tail.len().saturating_sub(MARKER_BYTES));
+    }
+    tail.drain(..tail.len().saturating_sub(MARKER_BYTES));
+    Ok(crate::identity::print_before(plain, length, tail.len())? == Print::of(&tail))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;

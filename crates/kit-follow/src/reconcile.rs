@@ -237,8 +237,19 @@ impl<S: Sink> Engine<S> {
                 self.targets[target].doubtful = true;
             }
             let older = candidate.facts.identity.born > 0 && candidate.facts.identity.born < newest;
-            if older || self.is_copy_of_known(target, &candidate)? {
+            if older {
                 self.set_aside(target, &candidate)?;
+                continue;
+            }
+            // Created under a name of its own and still empty: a copy that is only begun, or not compressed yet. The
+            // next look tells; a generation came to its name by a rename.
+            if candidate.facts.size == 0 && candidate.renamed.is_none() {
+                continue;
+            }
+            if self.is_copy_of_known(target, &candidate)? {
+                // It may still grow, up to what is read from the file itself: only its identity counts from now on.
+                let identity = candidate.facts.identity;
+                self.targets[target].remember(Trace { identity, ..Trace::default() }, None);
                 continue;
             }
             tracing::info!(path = %candidate.path.display(), size = candidate.facts.size, "generation found that was never under the name when looked at");
@@ -274,7 +285,11 @@ impl<S: Sink> Engine<S> {
         let followed = &self.targets[target];
         for generation in &followed.generations {
             let same = if candidate.compressed {
-                gz::fits(&candidate.file, &generation.trace())
+                gz::fits(&candidate.file, &generation.trace()).and_then(|fits| {
+                    // Compressed before its writer added the last lines, which are read from the file itself.
+                    let plain = generation.stream.is_none();
+                    Ok(fits || (plain && gz::begins(&candidate.file, &generation.file, self.config.head)?))
+                })
             } else {
                 generation.shares_content(&candidate.file, candidate.facts.size)
             };

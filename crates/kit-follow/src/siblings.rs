@@ -149,7 +149,10 @@ fn numbers_fall(ages: &[Age<'_>], names: &[NameAge]) -> bool {
     for (at, age) in ages.iter().enumerate() {
         for (other_at, other) in ages.iter().enumerate().skip(at + 1) {
             let (a, b) = ((age.born, age.modified), (other.born, other.modified));
-            let older = if a.0 != b.0 && a.0 > 0 && b.0 > 0 { a.0.cmp(&b.0) } else { a.1.cmp(&b.1) };
+            // A compressed file is younger than its content.
+            let packed = |name: &OsStr| uncompressed(name.as_bytes()).len() != name.len();
+            let births = !packed(age.name) && !packed(other.name);
+            let older = if births && a.0 != b.0 && a.0 > 0 && b.0 > 0 { a.0.cmp(&b.0) } else { a.1.cmp(&b.1) };
             let larger = names[at].digits.cmp(&names[other_at].digits);
             if older.is_ne() && larger.is_ne() {
                 if older == larger { rising += 1 } else { falling += 1 }
