@@ -1,6 +1,6 @@
 //! `cargo xtask demo [--once]`: a pod as local processes, without Docker or a cluster.
 //!
-//! The containers of the pod are the rows of [`CONTAINERS`]; what they share is a folder in place of the pod's volumes. With
+//! The containers of the pod are the rows of `CONTAINERS`; what they share is a folder in place of the pod's volumes. With
 //! `--once` the demo drives requests, rotates the log three times meanwhile, stops everything with SIGTERM, and compares every line
 //! written with every line read. Without it the pod runs until Ctrl-C, with commands to try.
 //!

@@ -12,6 +12,7 @@
 pub mod archive;
 pub mod binary;
 pub mod elf;
+mod foreign_c;
 pub mod rows;
 pub mod stages;
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use super::Arch;
+use super::{Arch, foreign_c};
 use crate::workspace;
 
 /// Builds `tool` with the profile that ships and returns the path of the binary.
@@ -30,6 +30,9 @@ pub fn build(tool: &str, arch: Arch, target_dir: &Path) -> anyhow::Result<PathBu
     build.env("CARGO_ENCODED_RUSTFLAGS", flags(arch, &sysroot).join("\u{1f}"));
     build.env("CARGO_INCREMENTAL", "0");
     build.env("PODKIT_REVISION", workspace::revision());
+    if Arch::host() != Some(arch) && foreign_c::needed(tool, arch)? {
+        build.envs(foreign_c::environment(arch)?);
+    }
     workspace::run(&mut build)?;
     Ok(target_dir.join(target).join("dist").join(tool))
 }
