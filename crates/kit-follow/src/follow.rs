@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::Start;
 use crate::config::{Config, Input, OnStateError};
 use crate::engine::{Engine, Step};
+use crate::generation::Kind;
 use crate::sink::Sink;
 use crate::state::{StateError, StateFile};
 use crate::stats::Stats;
@@ -363,15 +364,22 @@ impl<S: Sink> Engine<S> {
         self.targets.iter().flat_map(|target| &target.generations).map(|generation| generation.grew).max()
     }
 
-    /// Unfinished last lines go out as they are. False where the output takes no more.
+    /// Unfinished last lines go out. Only the last of all stays without an end: the others would glue to what follows.
+    /// False where the output takes no more.
     fn release_all(&mut self) -> Result<bool, FollowError> {
-        for target in 0..self.targets.len() {
-            for at in 0..self.targets[target].generations.len() {
-                if self.targets[target].generations[at].stream.is_none()
-                    && self.release_partial(target, at, false)? != Step::Dry
-                {
-                    return Ok(false);
-                }
+        let open = |one: &crate::generation::Generation| one.stream.is_none() && one.unread() > 0;
+        let mut left: Vec<(usize, usize)> = Vec::new();
+        for (target, followed) in self.targets.iter().enumerate() {
+            let generations = followed.generations.iter().enumerate();
+            left.extend(generations.filter(|(_, one)| open(one)).map(|(at, _)| (target, at)));
+        }
+        for (index, (target, at)) in left.iter().copied().enumerate() {
+            let next = left.get(index + 1);
+            // A line that was cut by copytruncate goes on in the file itself.
+            let copy = self.targets[target].generations[at].kind == Kind::Copy;
+            let add_end = next.is_some_and(|next| !(copy && *next == (target, at + 1)));
+            if self.release_partial(target, at, add_end)? != Step::Dry {
+                return Ok(false);
             }
         }
         Ok(true)

@@ -104,6 +104,9 @@ pub(crate) struct Bounds {
     pub(crate) head: usize,
 }
 
+/// How many first bytes of two open files are compared.
+const HEAD_BYTES: u64 = 1024;
+
 /// Opens a file for following: never waits, never becomes a controlling terminal.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -436,8 +439,8 @@ impl Generation {
         }
         let shorter = size.min(Facts::of(&self.file)?.size);
         let until = |file: &File, end: u64, bytes: usize| crate::identity::print_before(file.as_fd(), end, bytes);
-        // A copy that is still being made may be shorter than the head.
-        let head = shorter.min(u64::from(self.head.bytes));
+        // Read now: the head that was taken when the file was opened may be empty, and a copy in the making is short.
+        let head = shorter.min(HEAD_BYTES);
         let whole_head = usize::try_from(head).unwrap_or(usize::MAX);
         Ok(head > 0
             && until(&self.file, head, whole_head)? == until(other, head, whole_head)?

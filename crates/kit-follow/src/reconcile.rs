@@ -216,6 +216,9 @@ impl<S: Sink> Engine<S> {
         let identity = live.as_ref().map(|(_, facts)| facts.identity);
         let candidates = self.candidates(target, None)?;
         let newest = self.targets[target].generations.back().map_or(0, |generation| generation.identity.born);
+        let follower = live.as_ref().map(|(_, facts)| facts.identity.born);
+        // Behind a symlink every file is created under a name of its own.
+        let links = self.config.olddir.is_none() && self.targets[target].places.len() > 1;
         let (mut live, mut taken) = (live, 0);
         for candidate in candidates {
             if identity.is_some_and(|identity| identity.same(candidate.facts.identity)) {
@@ -241,12 +244,16 @@ impl<S: Sink> Engine<S> {
                 self.set_aside(target, &candidate)?;
                 continue;
             }
+            // What was renamed away from the log is a generation, even where it begins as another one does.
+            let renamed = candidate.renamed.is_some();
             // Created under a name of its own and still empty: a copy that is only begun, or not compressed yet. The
-            // next look tells; a generation came to its name by a rename.
-            if candidate.facts.size == 0 && candidate.renamed.is_none() {
+            // next look tells; a generation came to its name by a rename, or was born before the file that followed.
+            let birth = candidate.facts.identity.born;
+            let followed = birth > 0 && follower.is_some_and(|follower| birth < follower);
+            if candidate.facts.size == 0 && !renamed && !followed && !links {
                 continue;
             }
-            if self.is_copy_of_known(target, &candidate)? {
+            if !renamed && self.is_copy_of_known(target, &candidate)? {
                 // It may still grow, up to what is read from the file itself: only its identity counts from now on.
                 let identity = candidate.facts.identity;
                 self.targets[target].remember(Trace { identity, ..Trace::default() }, None);

@@ -111,8 +111,10 @@ impl<S: Sink> Engine<S> {
         let youngest = pieces.iter().rposition(|piece| piece.record.is_some());
         let newest_birth = records.iter().map(|(_, saved)| saved.trace.identity.born).max().unwrap_or(0);
         for (index, piece) in pieces.into_iter().enumerate() {
-            let younger =
-                youngest.map_or(piece.candidate.facts.identity.born > newest_birth, |youngest| index > youngest);
+            // A compressed file is younger than its content; compressors keep the time of the last write.
+            let (facts, packed) = (&piece.candidate.facts, piece.candidate.compressed);
+            let born = if packed { facts.modified } else { facts.identity.born };
+            let younger = youngest.map_or(born > newest_birth, |youngest| index > youngest);
             let record = piece.record.map(|at| records[at]);
             self.take_up(target, piece, record, younger)?;
         }
