@@ -60,6 +60,8 @@ pub(crate) struct Generation {
     /// The marker holds the bytes before this offset.
     marker_at: u64,
     head: Print,
+    /// The bytes of the head, for copies that are shorter than it.
+    first: Vec<u8>,
     /// The largest size that was seen since the last truncation.
     pub(crate) seen: u64,
     /// No line ends between `offset` and here.
@@ -139,6 +141,7 @@ impl Generation {
             marker_bytes: 0,
             marker_at: offset,
             head: Print::default(),
+            first: Vec::new(),
             seen: facts.size,
             searched: offset,
             grew: Instant::now(),
@@ -170,8 +173,15 @@ impl Generation {
     fn read_head(&mut self, head: usize) -> io::Result<()> {
         let mut buffer = vec![0; head];
         let read = read_at(&self.file, &mut buffer, 0)?;
-        self.head = Print::of(&buffer[..read]);
+        buffer.truncate(read);
+        self.head = Print::of(&buffer);
+        self.first = buffer;
         Ok(())
+    }
+
+    /// The first bytes, at most the head's length, as they were when the head was taken.
+    pub(crate) fn first(&self) -> &[u8] {
+        &self.first
     }
 
     /// Takes the head again where it is not complete.

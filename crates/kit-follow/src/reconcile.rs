@@ -11,10 +11,10 @@ use crate::config::Follow;
 use crate::engine::Engine;
 use crate::generation::{Generation, Kind, is_regular, open};
 use crate::gz;
-use crate::identity::{Facts, Identity, Trace};
+use crate::identity::{Facts, Identity, Trace, read_at};
 use crate::siblings::{Age, Siblings, is_unreadable, oldest_first};
 use crate::sink::Sink;
-use crate::target::{Presence, Target};
+use crate::target::{Known, Presence, Target};
 
 /// A file beside the log that was not seen before.
 pub(crate) struct Candidate {
@@ -254,9 +254,8 @@ impl<S: Sink> Engine<S> {
                 continue;
             }
             if !renamed && self.is_copy_of_known(target, &candidate)? {
-                // It may still grow, up to what is read from the file itself: only its identity counts from now on.
-                let identity = candidate.facts.identity;
-                self.targets[target].remember(Trace { identity, ..Trace::default() }, None);
+                // It may still grow, up to what is read from the file itself.
+                self.set_copy_aside(target, &candidate, u64::MAX)?;
                 continue;
             }
             tracing::info!(path = %candidate.path.display(), size = candidate.facts.size, "generation found that was never under the name when looked at");
@@ -277,14 +276,24 @@ impl<S: Sink> Engine<S> {
 
     /// Remembers a file beside the log as not to be read.
     pub(crate) fn set_aside(&mut self, target: usize, candidate: &Candidate) -> Result<(), FollowError> {
-        let trace = if candidate.compressed {
-            Trace { identity: candidate.facts.identity, ..Trace::default() }
-        } else {
-            Trace::take(&candidate.file, candidate.facts.identity, candidate.facts.size, self.config.head)
-                .map_err(FollowError::Read)?
-        };
+        let trace = self.trace_beside(candidate)?;
         self.targets[target].remember(trace, None);
         Ok(())
+    }
+
+    /// Remembers a copy whose bytes before `from` were handed over, or will be from the file itself.
+    fn set_copy_aside(&mut self, target: usize, candidate: &Candidate, from: u64) -> Result<(), FollowError> {
+        let trace = self.trace_beside(candidate)?;
+        self.targets[target].learn(Known { trace, slot: None, copied: Some(from) });
+        Ok(())
+    }
+
+    fn trace_beside(&self, candidate: &Candidate) -> Result<Trace, FollowError> {
+        let identity = candidate.facts.identity;
+        if candidate.compressed {
+            return Ok(Trace { identity, ..Trace::default() });
+        }
+        Trace::take(&candidate.file, identity, candidate.facts.size, self.config.head).map_err(FollowError::Read)
     }
 
     /// Whether a file holds what an open or closed generation holds: made by copy, renamecopy or compression.
@@ -304,7 +313,8 @@ impl<S: Sink> Engine<S> {
                 return Ok(true);
             }
         }
-        for known in &followed.known {
+        // A copy may have been short when its trace was taken; it tells no more than what it was compressed to.
+        for known in followed.known.iter().filter(|known| known.copied.is_none() || candidate.compressed) {
             if fits(candidate, &known.trace)? {
                 return Ok(true);
             }
@@ -367,7 +377,7 @@ impl<S: Sink> Engine<S> {
                     continue;
                 }
                 if let Some(at) = followed.known_as(facts.identity) {
-                    match known_now(&followed.known[at].trace, &path)? {
+                    match known_now(&followed.known[at], &path)? {
                         Now::Same => continue,
                         Now::Grown => {
                             grown.push((path, at));
@@ -407,7 +417,8 @@ impl<S: Sink> Engine<S> {
             if known.trace.fits(&file, facts.size).map_err(FollowError::Read)? {
                 let at = self.targets[target].known_as(known.trace.identity);
                 at.map(|at| self.targets[target].known.remove(at));
-                self.insert(target, 0, file, &facts, known.trace.offset, Kind::Log, known.slot)?;
+                let offset = known.trace.offset.max(known.copied.unwrap_or(0));
+                self.insert(target, 0, file, &facts, offset, Kind::Log, known.slot)?;
                 self.targets[target].generations[0].replaced = Some(Instant::now());
             }
         }
@@ -462,9 +473,11 @@ impl<S: Sink> Engine<S> {
         generation.renew_head(head).map_err(FollowError::Read)?;
         let (mut pending, mut other) = (false, false);
         for candidate in found.iter().filter(|candidate| !candidate.compressed) {
+            let generation = &self.targets[target].generations[at];
             let same = generation.shares_content(&candidate.file, candidate.facts.size).map_err(FollowError::Read)?;
             pending |= same || candidate.facts.size == 0;
-            other |= !same && candidate.facts.size > 0;
+            // A copy of an older generation says nothing about this one.
+            other |= !same && candidate.facts.size > 0 && !self.is_copy_of_known(target, candidate)?;
         }
         self.targets[target].copy_hint |= pending;
         if other {
@@ -483,6 +496,7 @@ impl<S: Sink> Engine<S> {
     pub(crate) fn truncated(&mut self, target: usize, at: usize) -> Result<(), FollowError> {
         let generation = &self.targets[target].generations[at];
         let (trace, offset, seen) = (generation.trace(), generation.offset, generation.seen);
+        let first_bytes = generation.first().to_vec();
         let identity = generation.identity;
         let shown = self.targets[target].shown();
         self.notices.push(format!("tail: {shown}: file truncated"));
@@ -500,7 +514,8 @@ impl<S: Sink> Engine<S> {
         candidates = self.without_copies(target, candidates, &trace)?;
         let mut ours = None;
         for (index, candidate) in candidates.iter().enumerate() {
-            if fits(candidate, &trace)? {
+            let short = candidate.facts.size >= offset && begins_with(&first_bytes, candidate)?;
+            if short || fits(candidate, &trace)? {
                 ours = Some(index);
                 break;
             }
@@ -508,9 +523,10 @@ impl<S: Sink> Engine<S> {
         // A copy that is shorter than what was read has nothing to give, but must not be taken for a later round.
         let mut shorter = None;
         for (index, candidate) in candidates.iter().enumerate().filter(|_| ours.is_none()) {
+            let short = begins_with(&first_bytes, candidate)?;
             if candidate.facts.size < trace.offset
                 && !candidate.compressed
-                && trace.head_fits(&candidate.file).map_err(FollowError::Read)?
+                && (short || trace.head_fits(&candidate.file).map_err(FollowError::Read)?)
             {
                 shorter = Some(index);
                 break;
@@ -552,7 +568,7 @@ impl<S: Sink> Engine<S> {
                 _ => 0,
             };
             if from >= candidate.facts.size && !candidate.compressed {
-                self.set_aside(target, &candidate)?;
+                self.set_copy_aside(target, &candidate, offset)?;
                 continue;
             }
             self.stats.recovered_bytes.inc_by(candidate.facts.size - from.min(candidate.facts.size));
@@ -674,6 +690,18 @@ impl<S: Sink> Engine<S> {
     }
 }
 
+/// Whether a file is shorter than `first`, the first bytes of another, and holds what they begin with: a copy that was
+/// made before the last of these bytes were written.
+fn begins_with(first: &[u8], candidate: &Candidate) -> Result<bool, FollowError> {
+    let Ok(size) = usize::try_from(candidate.facts.size) else { return Ok(false) };
+    if candidate.compressed || size == 0 || size >= first.len() {
+        return Ok(false);
+    }
+    let mut found = vec![0; size];
+    let read = read_at(&candidate.file, &mut found, 0).map_err(FollowError::Read)?;
+    Ok(read == size && first.starts_with(&found))
+}
+
 /// What a known file is by now.
 enum Now {
     Same,
@@ -681,7 +709,8 @@ enum Now {
     Other,
 }
 
-fn known_now(trace: &Trace, path: &Path) -> Result<Now, FollowError> {
+fn known_now(known: &Known, path: &Path) -> Result<Now, FollowError> {
+    let trace = &known.trace;
     // Of compressed and empty files nothing but the identity is known.
     if trace.head.bytes == 0 {
         return Ok(Now::Same);
@@ -694,7 +723,7 @@ fn known_now(trace: &Trace, path: &Path) -> Result<Now, FollowError> {
     }
     Ok(match trace.fits(&file, facts.size).map_err(FollowError::Read)? {
         false => Now::Other,
-        true if facts.size > trace.offset => Now::Grown,
+        true if facts.size > trace.offset.max(known.copied.unwrap_or(0)) => Now::Grown,
         true => Now::Same,
     })
 }

@@ -37,6 +37,8 @@ pub(crate) enum Presence {
 pub(crate) struct Known {
     pub(crate) trace: Trace,
     pub(crate) slot: Option<usize>,
+    /// It is a copy: what it grows by is handed over from here on only. `u64::MAX` where the file itself is read.
+    pub(crate) copied: Option<u64>,
 }
 
 /// One followed path.
@@ -133,13 +135,17 @@ impl Target {
     }
 
     pub(crate) fn remember(&mut self, trace: Trace, slot: Option<usize>) {
-        if let Some(at) = self.known_as(trace.identity) {
+        self.learn(Known { trace, slot, copied: None });
+    }
+
+    pub(crate) fn learn(&mut self, known: Known) {
+        if let Some(at) = self.known_as(known.trace.identity) {
             self.known.remove(at);
         }
         if self.known.len() >= MOST_KNOWN {
             self.known.pop_front();
         }
-        self.known.push_back(Known { trace, slot });
+        self.known.push_back(known);
     }
 
     pub(crate) fn number(&mut self) -> u64 {
