@@ -345,7 +345,7 @@ impl<S: Sink> Engine<S> {
                 modified: candidate.facts.modified,
             })
             .collect();
-        let order = oldest_first(&ages);
+        let order = oldest_first(&ages, &mut self.targets[target].numbers_fall);
         let mut slots: Vec<Option<Candidate>> = found.into_iter().map(Some).collect();
         Ok(order.into_iter().filter_map(|at| slots[at].take()).collect())
     }

@@ -79,7 +79,9 @@ pub(crate) struct Age<'a> {
 /// they belong to the file, while names move on during the look. Coarse file system clocks make ties, which fall to the
 /// renames that were seen, else to the numbers in the names. Where births say nothing (unknown, or something is compressed)
 /// the renames decide, else numbers or dates in the names, else the last writes.
-pub(crate) fn oldest_first(ages: &[Age<'_>]) -> Vec<usize> {
+///
+/// `falls` is what earlier looks told about the numbers, for a look whose files are of one tick of the clock.
+pub(crate) fn oldest_first(ages: &[Age<'_>], falls: &mut Option<bool>) -> Vec<usize> {
     let mut order: Vec<usize> = (0..ages.len()).collect();
     if ages.len() < 2 {
         return order;
@@ -88,7 +90,8 @@ pub(crate) fn oldest_first(ages: &[Age<'_>]) -> Vec<usize> {
     let compressed = ages.iter().any(|age| uncompressed(age.name.as_bytes()).len() != age.name.len());
     let by_name = names.windows(2).all(|pair| pair[0].style == pair[1].style) && names[0].style != Style::None;
     let by_rank = ages.iter().all(|age| age.renamed.is_some());
-    let falling = numbers_fall(ages, &names);
+    *falls = numbers_fall(ages, &names).or(*falls);
+    let falling = falls.unwrap_or(true);
     let name_key = |at: usize| names[at].key(falling);
     let rank = |at: usize| if by_rank { ages[at].renamed } else { None };
     if !compressed && ages.iter().all(|age| age.born > 0) {
@@ -144,7 +147,8 @@ fn name_age(name: &OsStr) -> NameAge {
 }
 
 /// Whether larger numbers are older, as logrotate has it. Programs that count upwards are known by their births.
-fn numbers_fall(ages: &[Age<'_>], names: &[NameAge]) -> bool {
+/// `None` where these files do not tell.
+fn numbers_fall(ages: &[Age<'_>], names: &[NameAge]) -> Option<bool> {
     let (mut rising, mut falling) = (0, 0);
     for (at, age) in ages.iter().enumerate() {
         for (other_at, other) in ages.iter().enumerate().skip(at + 1) {
@@ -159,7 +163,7 @@ fn numbers_fall(ages: &[Age<'_>], names: &[NameAge]) -> bool {
             }
         }
     }
-    falling >= rising
+    (rising + falling > 0).then_some(falling >= rising)
 }
 
 /// The order of renames as the events told it, under the names that the files have now.
@@ -254,7 +258,7 @@ mod tests {
     }
 
     fn ordered<'a>(ages: &[Age<'a>]) -> Vec<&'a str> {
-        oldest_first(ages).into_iter().map(|at| ages[at].name.to_str().unwrap()).collect()
+        oldest_first(ages, &mut None).into_iter().map(|at| ages[at].name.to_str().unwrap()).collect()
     }
 
     #[test]
@@ -279,6 +283,10 @@ mod tests {
     fn numbers_that_count_upwards_are_known_by_the_births_that_differ() {
         let ages = [age("l.3", None, 7, 9), age("l.2", None, 7, 9), age("l.1", None, 6, 8)];
         assert_eq!(ordered(&ages), ["l.1", "l.2", "l.3"]);
+        let (mut falls, tick) = (None, [age("l.4", None, 9, 9), age("l.5", None, 9, 9)]);
+        assert_eq!(oldest_first(&tick, &mut falls), [1, 0], "logrotate's way, where nothing tells");
+        let _ = oldest_first(&ages, &mut falls);
+        assert_eq!(oldest_first(&tick, &mut falls), [0, 1], "an earlier look told that they rise");
     }
 
     #[test]

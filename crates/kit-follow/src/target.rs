@@ -70,6 +70,8 @@ pub(crate) struct Target {
     pub(crate) behind_since: Option<Instant>,
     /// A file appeared beside it that may be a copy made by copytruncate.
     pub(crate) copy_hint: bool,
+    /// Whether larger numbers in rotated names are older, once files told.
+    pub(crate) numbers_fall: Option<bool>,
     /// It led to a file at some time.
     pub(crate) was_there: bool,
 }
@@ -99,6 +101,7 @@ impl Target {
             next_number: 0,
             behind_since: None,
             copy_hint: false,
+            numbers_fall: None,
             was_there: false,
         }
     }
