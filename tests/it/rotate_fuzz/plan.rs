@@ -202,7 +202,7 @@ impl Plan {
         Self { seed, setup, steps }
     }
 
-    /// Whether the plan holds what log-tailer does not get right in every run yet: copytruncate and renamecopy; polling;
+    /// Whether the plan holds what log-tailer does not get right in every run yet: copytruncate, renamecopy, symlinks; polling;
     /// a tailer or reader that stands still (SIGSTOP, stuck stdout) across rotations; a truncation or rewriting beside a
     /// state file; files that begin alike. Lines may be lost, printed twice or late. This is a fault to be mended;
     /// `known_losses_do_not_grow` counts how often it happens.
@@ -217,9 +217,9 @@ impl Plan {
             || setup.banner
             || self.steps.iter().any(stands)
             || kinds.any(|kind| match kind {
-                Kind::CopyTruncate | Kind::RenameCopy => true,
+                Kind::CopyTruncate | Kind::RenameCopy | Kind::SymlinkSwap => true,
                 Kind::Truncate | Kind::Rewrite => setup.state,
-                Kind::Create | Kind::NoCreate | Kind::Delete | Kind::SymlinkSwap => false,
+                Kind::Create | Kind::NoCreate | Kind::Delete => false,
             })
     }
 
