@@ -336,6 +336,7 @@ impl<S: Sink> Engine<S> {
                 break;
             }
         }
+        self.learn_renames(target, &mut found);
         let ages: Vec<Age<'_>> = found
             .iter()
             .map(|candidate| Age {
@@ -348,6 +349,18 @@ impl<S: Sink> Engine<S> {
         let order = oldest_first(&ages, &mut self.targets[target].numbers_fall);
         let mut slots: Vec<Option<Candidate>> = found.into_iter().map(Some).collect();
         Ok(order.into_iter().filter_map(|at| slots[at].take()).collect())
+    }
+
+    /// A name that a scan saw may be younger than the events that were taken before it. Those of the scan itself have been
+    /// taken by now, and they tell of every file that still has the name under which it was found.
+    fn learn_renames(&self, target: usize, found: &mut [Candidate]) {
+        let renames = &self.targets[target].renames;
+        for candidate in found.iter_mut().filter(|candidate| candidate.renamed.is_none()) {
+            let is_there = Facts::at(&candidate.path).is_ok_and(|facts| facts.identity.same(candidate.facts.identity));
+            if is_there {
+                candidate.renamed = candidate.path.file_name().and_then(|name| renames.rank(name));
+            }
+        }
     }
 
     fn scan(&mut self, target: usize, except: Option<Identity>, found: &mut Vec<Candidate>) -> Result<(), FollowError> {
