@@ -129,7 +129,7 @@ fn t54_rotate_fuzz_loses_nothing_through_rotations_stops_kills_and_blocked_reade
 }
 
 /// Plans where the promise does not hold in every run yet (README of log-tailer, "What does not hold yet"): copytruncate,
-/// renamecopy, symlinks, polling, rotations while the tailer or its reader stands still, truncations beside a state file, files that
+/// renamecopy, symlinks, polling, rotations while the tailer or its reader stands still, truncations in place, compression unseen, files that
 /// begin alike. Lines can be lost, printed twice or late, and a lost half line keeps those after it back until the next
 /// newline. That is a fault to be mended: lower the bound as it is, and let T54 run a kind once all of it passes.
 #[test]

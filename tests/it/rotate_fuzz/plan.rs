@@ -203,8 +203,8 @@ impl Plan {
     }
 
     /// Whether the plan holds what log-tailer does not get right in every run yet: copytruncate, renamecopy, symlinks; polling;
-    /// a tailer or reader that stands still (SIGSTOP, stuck stdout) across rotations; a truncation or rewriting beside a
-    /// state file; files that begin alike. Lines may be lost, printed twice or late. This is a fault to be mended;
+    /// a tailer or reader that stands still (SIGSTOP, stuck stdout) across rotations; truncation and rewriting in place;
+    /// compression while no tailer runs; files that begin alike. Lines may be lost, printed twice or late. This is a fault to be mended;
     /// `known_losses_do_not_grow` counts how often it happens.
     pub(super) fn has_known_losses(&self) -> bool {
         let setup = &self.setup;
@@ -216,11 +216,29 @@ impl Plan {
         setup.poll
             || setup.banner
             || self.steps.iter().any(stands)
+            || self.compresses_unseen()
             || kinds.any(|kind| match kind {
-                Kind::CopyTruncate | Kind::RenameCopy | Kind::SymlinkSwap => true,
-                Kind::Truncate | Kind::Rewrite => setup.state,
+                Kind::CopyTruncate | Kind::RenameCopy | Kind::SymlinkSwap | Kind::Truncate | Kind::Rewrite => true,
                 Kind::Create | Kind::NoCreate | Kind::Delete => false,
             })
+    }
+
+    /// Whether a file is compressed between a stop or kill and the next start.
+    fn compresses_unseen(&self) -> bool {
+        let mut runs = true;
+        self.steps.iter().any(|step| {
+            match step {
+                Step::Kill | Step::Terminate => runs = false,
+                Step::Start => runs = true,
+                _ => {}
+            }
+            let compresses = match step {
+                Step::Compress { .. } => true,
+                Step::Rotate { rotation, .. } => rotation.compress,
+                _ => false,
+            };
+            compresses && !runs
+        })
     }
 
     pub(super) fn kills(&self) -> usize {
