@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use kit_units::{duration, size};
-use regex::bytes::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 
 use crate::dress::{Dress, Template};
 use crate::lines::{Joining, Lines};
@@ -144,7 +144,9 @@ impl LineError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Regex { .. } => "the syntax is that of Rust's regex crate: no look-around, no back references",
+            Self::Regex { .. } => {
+                "the syntax is that of Rust's regex crate: no look-around, no back references; classes are ASCII"
+            }
             Self::Label(_) => "write KEY=VALUE, with letters, digits, _ . and - in the key",
             Self::LabelUnseen => "add --output json, --output logfmt, or {label.KEY} to --prefix",
             Self::Prefix(_) => "placeholders are {file} {name} {offset} {time} {label.KEY}; write {{ for a brace",
@@ -205,7 +207,8 @@ impl LineArgs {
 }
 
 fn regex(flag: &'static str, text: &str) -> Result<Regex, LineError> {
-    Regex::new(text).map_err(|error| {
+    // Logs are bytes: \d, \s and \w mean ASCII, `.` and \xff a byte, and no Unicode tables get into the image.
+    RegexBuilder::new(text).unicode(false).build().map_err(|error| {
         // The crate draws the pattern with a caret below it; its last line says what is wrong.
         let problem = error.to_string();
         let problem = problem.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();

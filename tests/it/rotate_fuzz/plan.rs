@@ -203,7 +203,7 @@ impl Plan {
     }
 
     /// Whether the plan holds what log-tailer does not get right in every run yet: copytruncate, renamecopy, symlinks; polling;
-    /// a tailer or reader that stands still (SIGSTOP, stuck stdout) across rotations; truncation and rewriting in place;
+    /// a tailer or reader that stands still (SIGSTOP, stuck stdout) across rotations; truncation, rewriting in place and deletion;
     /// compression while no tailer runs; files that begin alike. Lines may be lost, printed twice or late. This is a fault to be mended;
     /// `known_losses_do_not_grow` counts how often it happens.
     pub(super) fn has_known_losses(&self) -> bool {
@@ -218,8 +218,9 @@ impl Plan {
             || self.steps.iter().any(stands)
             || self.compresses_unseen()
             || kinds.any(|kind| match kind {
-                Kind::CopyTruncate | Kind::RenameCopy | Kind::SymlinkSwap | Kind::Truncate | Kind::Rewrite => true,
-                Kind::Create | Kind::NoCreate | Kind::Delete => false,
+                Kind::Create | Kind::NoCreate => false,
+                Kind::CopyTruncate | Kind::RenameCopy | Kind::SymlinkSwap => true,
+                Kind::Truncate | Kind::Rewrite | Kind::Delete => true,
             })
     }
 
