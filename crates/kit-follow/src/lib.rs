@@ -16,6 +16,7 @@
 //! ```
 
 mod args;
+mod beside;
 mod config;
 mod engine;
 mod events;

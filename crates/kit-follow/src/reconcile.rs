@@ -12,9 +12,8 @@ use crate::engine::Engine;
 use crate::generation::{Generation, Kind, is_regular, open};
 use crate::gz;
 use crate::identity::{Facts, Identity, Trace, read_at};
-use crate::siblings::{Age, Siblings, is_unreadable, oldest_first};
 use crate::sink::Sink;
-use crate::target::{Known, Presence, Target};
+use crate::target::{Known, Presence};
 
 /// A file beside the log that was not seen before.
 pub(crate) struct Candidate {
@@ -26,7 +25,7 @@ pub(crate) struct Candidate {
 }
 
 /// Where a path led when it was opened.
-enum Led {
+pub(crate) enum Led {
     File(File, Facts),
     Untailable(Identity, &'static str),
     Missing(io::Error),
@@ -163,7 +162,7 @@ impl<S: Sink> Engine<S> {
         clippy::too_many_arguments,
         reason = "one call makes a generation; a struct of the same fields would be named once"
     )]
-    fn insert(
+    pub(crate) fn insert(
         &mut self,
         target: usize,
         at: usize,
@@ -294,181 +293,6 @@ impl<S: Sink> Engine<S> {
             return Ok(Trace { identity, ..Trace::default() });
         }
         Trace::take(&candidate.file, identity, candidate.facts.size, self.config.head).map_err(FollowError::Read)
-    }
-
-    /// Whether a file holds what an open or closed generation holds: made by copy, renamecopy or compression.
-    fn is_copy_of_known(&self, target: usize, candidate: &Candidate) -> Result<bool, FollowError> {
-        let followed = &self.targets[target];
-        for generation in &followed.generations {
-            let same = if candidate.compressed {
-                gz::fits(&candidate.file, &generation.trace()).and_then(|fits| {
-                    // Compressed before its writer added the last lines, which are read from the file itself.
-                    let plain = generation.stream.is_none();
-                    Ok(fits || (plain && gz::begins(&candidate.file, &generation.file, self.config.head)?))
-                })
-            } else {
-                generation.shares_content(&candidate.file, candidate.facts.size)
-            };
-            if same.map_err(FollowError::Read)? {
-                return Ok(true);
-            }
-        }
-        // A copy may have been short when its trace was taken; it tells no more than what it was compressed to.
-        for known in followed.known.iter().filter(|known| known.copied.is_none() || candidate.compressed) {
-            if fits(candidate, &known.trace)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Files beside the log that are neither open, known nor the given one, oldest first.
-    pub(crate) fn candidates(
-        &mut self,
-        target: usize,
-        except: Option<Identity>,
-    ) -> Result<Vec<Candidate>, FollowError> {
-        let mut found: Vec<Candidate> = Vec::new();
-        // While renames go on a name can be missed, so the look is repeated until no event came in between.
-        for _ in 0..5 {
-            self.scan(target, except, &mut found)?;
-            if !self.siblings_moved(target)? {
-                break;
-            }
-        }
-        self.learn_renames(target, &mut found);
-        let ages: Vec<Age<'_>> = found
-            .iter()
-            .map(|candidate| Age {
-                name: candidate.path.file_name().unwrap_or_default(),
-                renamed: candidate.renamed,
-                born: candidate.facts.identity.born,
-                modified: candidate.facts.modified,
-            })
-            .collect();
-        let order = oldest_first(&ages, &mut self.targets[target].numbers_fall);
-        let mut slots: Vec<Option<Candidate>> = found.into_iter().map(Some).collect();
-        Ok(order.into_iter().filter_map(|at| slots[at].take()).collect())
-    }
-
-    /// A name that a scan saw may be younger than the events that were taken before it. Those of the scan itself have been
-    /// taken by now, and they tell of every file that still has the name under which it was found.
-    fn learn_renames(&self, target: usize, found: &mut [Candidate]) {
-        let renames = &self.targets[target].renames;
-        for candidate in found.iter_mut().filter(|candidate| candidate.renamed.is_none()) {
-            let is_there = Facts::at(&candidate.path).is_ok_and(|facts| facts.identity.same(candidate.facts.identity));
-            if is_there {
-                candidate.renamed = candidate.path.file_name().and_then(|name| renames.rank(name));
-            }
-        }
-    }
-
-    fn scan(&mut self, target: usize, except: Option<Identity>, found: &mut Vec<Candidate>) -> Result<(), FollowError> {
-        let followed = &self.targets[target];
-        if matches!(self.config.siblings, Siblings::None) {
-            return Ok(());
-        }
-        let mut grown = Vec::new();
-        for (folder, log) in self.sibling_places(target) {
-            let shown = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
-            let Ok(entries) = std::fs::read_dir(shown) else { continue };
-            for entry in entries.flatten() {
-                let name = entry.file_name();
-                if !self.config.siblings.belong(&log, &name) || is_unreadable(&name) {
-                    continue;
-                }
-                let path = folder.join(&name);
-                // While a file is being compressed both are there; the plain one is whole.
-                if path.extension().is_some_and(|end| end == "gz") && path.with_extension("").exists() {
-                    continue;
-                }
-                if self.targets.iter().any(|other| other.path() == path) {
-                    continue;
-                }
-                let Ok(facts) = Facts::at(&path) else { continue };
-                if !is_regular(&facts) || self.is_taken(followed, facts.identity, except) {
-                    continue;
-                }
-                if let Some(at) = followed.known_as(facts.identity) {
-                    match known_now(&followed.known[at], &path)? {
-                        Now::Same => continue,
-                        Now::Grown => {
-                            grown.push((path, at));
-                            continue;
-                        }
-                        // The next copytruncate copied over the last one's file.
-                        Now::Other => {}
-                    }
-                }
-                let Ok(file) = open(&path) else { continue };
-                // The name may have passed to another file since.
-                let Ok(facts) = Facts::of(&file) else { continue };
-                let again = found.iter().any(|other| other.facts.identity.same(facts.identity));
-                if again
-                    || self.is_taken(followed, facts.identity, except)
-                    || followed.known_as(facts.identity).is_some()
-                {
-                    continue;
-                }
-                let compressed = Candidate::is_compressed(&file);
-                found.push(Candidate { renamed: followed.renames.rank(&name), path, file, facts, compressed });
-            }
-        }
-        self.reopen_grown(target, grown)
-    }
-
-    /// Closed generations that were written once more.
-    fn reopen_grown(&mut self, target: usize, grown: Vec<(PathBuf, usize)>) -> Result<(), FollowError> {
-        let known: Vec<_> =
-            grown.into_iter().map(|(path, at)| (path, self.targets[target].known[at].clone())).collect();
-        for (path, known) in known {
-            let Ok(file) = open(&path) else { continue };
-            let Ok(facts) = Facts::of(&file) else { continue };
-            if !facts.identity.same(known.trace.identity) || gz::is_gzip(&file).unwrap_or(false) {
-                continue;
-            }
-            if known.trace.fits(&file, facts.size).map_err(FollowError::Read)? {
-                let at = self.targets[target].known_as(known.trace.identity);
-                at.map(|at| self.targets[target].known.remove(at));
-                let offset = known.trace.offset.max(known.copied.unwrap_or(0));
-                self.insert(target, 0, file, &facts, offset, Kind::Log, known.slot)?;
-                self.targets[target].generations[0].replaced = Some(Instant::now());
-            }
-        }
-        Ok(())
-    }
-
-    fn is_taken(&self, followed: &Target, identity: Identity, except: Option<Identity>) -> bool {
-        let state = self.state.as_ref().and_then(|state| state.identity());
-        except.is_some_and(|except| except.same(identity))
-            || followed.generations.iter().any(|generation| generation.identity.same(identity))
-            || state.is_some_and(|state| state.same(identity))
-            || self
-                .targets
-                .iter()
-                .any(|other| other.generations.iter().any(|generation| generation.identity.same(identity)))
-    }
-
-    fn followed_elsewhere(&self, target: usize, identity: Identity) -> bool {
-        let others = self.targets.iter().enumerate().filter(|(at, _)| *at != target);
-        others.flat_map(|(_, other)| &other.generations).any(|generation| generation.identity.same(identity))
-    }
-
-    /// Folders that hold siblings, and the name whose siblings they are: the path's own, its symlink's target's, and
-    /// `--olddir`.
-    fn sibling_places(&self, target: usize) -> Vec<(PathBuf, std::ffi::OsString)> {
-        let followed = &self.targets[target];
-        let own = followed.path().parent().map(Path::to_owned).unwrap_or_default();
-        let mut places = vec![(own.clone(), followed.name().to_owned())];
-        if let Some((_, folder, name)) =
-            followed.places.last().filter(|(_, folder, name)| *folder != own || name != followed.name())
-        {
-            places.push((folder.clone(), name.clone()));
-        }
-        if let Some(olddir) = &self.config.olddir {
-            places.push((own.join(olddir), followed.name().to_owned()));
-        }
-        places
     }
 
     /// A file of which nothing was read cannot show that it was truncated; a copy beside it whose content is not the
@@ -705,7 +529,7 @@ impl<S: Sink> Engine<S> {
 
 /// Whether a file is shorter than `first`, the first bytes of another, and holds what they begin with: a copy that was
 /// made before the last of these bytes were written.
-fn begins_with(first: &[u8], candidate: &Candidate) -> Result<bool, FollowError> {
+pub(crate) fn begins_with(first: &[u8], candidate: &Candidate) -> Result<bool, FollowError> {
     let Ok(size) = usize::try_from(candidate.facts.size) else { return Ok(false) };
     if candidate.compressed || size == 0 || size >= first.len() {
         return Ok(false);
@@ -716,13 +540,13 @@ fn begins_with(first: &[u8], candidate: &Candidate) -> Result<bool, FollowError>
 }
 
 /// What a known file is by now.
-enum Now {
+pub(crate) enum Now {
     Same,
     Grown,
     Other,
 }
 
-fn known_now(known: &Known, path: &Path) -> Result<Now, FollowError> {
+pub(crate) fn known_now(known: &Known, path: &Path) -> Result<Now, FollowError> {
     let trace = &known.trace;
     // Of compressed and empty files nothing but the identity is known.
     if trace.head.bytes == 0 {
@@ -752,7 +576,7 @@ pub(crate) fn fits(candidate: &Candidate, trace: &Trace) -> Result<bool, FollowE
 }
 
 /// The reason as GNU prints it, without the number that Rust adds.
-fn plain_reason(error: &io::Error) -> String {
+pub(crate) fn plain_reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

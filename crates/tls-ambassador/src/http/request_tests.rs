@@ -1,3 +1,5 @@
+//! What the guard lets pass and what it refuses.
+
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use super::*;
 

@@ -1,3 +1,5 @@
+//! Which claims admit a request.
+
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use super::*;
 

@@ -1,3 +1,5 @@
+//! Which tokens are believed, and with which keys.
+
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use super::super::token::to_base64url;
 use super::*;
