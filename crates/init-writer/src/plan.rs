@@ -170,27 +170,12 @@ fn listed(names: &[impl AsRef<str>]) -> String {
 }
 
 fn nearest(name: &str, known: &[impl AsRef<str>]) -> String {
-    let near = known.iter().map(|other| (edits(name.as_bytes(), other.as_ref().as_bytes()), other.as_ref()));
+    let near = known.iter().map(|other| (kit_run::edits(name.as_bytes(), other.as_ref().as_bytes()), other.as_ref()));
     match near.min() {
         // Half of the letters may be wrong: cp is meant to be found as copy.
         Some((distance, other)) if distance <= name.len().max(other.len()) / 2 => format!("did you mean {other}?"),
         _ => format!("known are {}", listed(known)),
     }
-}
-
-/// Levenshtein's distance.
-fn edits(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// The line of the field that clap blames, if it names one.

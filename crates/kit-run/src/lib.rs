@@ -25,7 +25,7 @@ pub use context::{Context, Environment, Signal, SignalStream};
 pub use error::Error;
 pub use logs::notice;
 pub use process::{main, main_blocking};
-pub use request::{Common, LogFormat, Tool, parse};
+pub use request::{Common, LogFormat, Tool, edits, parse};
 pub use shutdown::{Shutdown, Trigger};
 
 /// Exit codes that every tool shares. A tool's own codes are constants in its `exit.rs`.

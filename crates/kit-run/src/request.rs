@@ -216,8 +216,9 @@ fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     (distance <= name.len() / 3).then_some(other.as_str())
 }
 
-/// Levenshtein's distance between two names.
-fn edits(a: &[u8], b: &[u8]) -> usize {
+/// Levenshtein's distance between two names, in bytes: how many must be added, dropped or replaced. For hints.
+#[must_use]
+pub fn edits(a: &[u8], b: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, left) in a.iter().enumerate() {
         let mut diagonal = row[0];
