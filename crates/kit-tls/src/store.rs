@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kit_watch::Watcher;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 use crate::{Leaf, LoadError};
 
@@ -69,6 +69,8 @@ type Load<C> = Box<dyn Fn() -> Result<Material<C>, LoadError> + Send + Sync>;
 pub struct Store<C> {
     load: Load<C>,
     paths: Vec<PathBuf>,
+    /// Made before the first load: what changes between that load and [`Store::follow`] is a change too.
+    watcher: Mutex<Watcher>,
     sender: watch::Sender<Arc<Material<C>>>,
 }
 
@@ -81,8 +83,9 @@ impl<C> Store<C> {
         paths: Vec<PathBuf>,
         load: impl Fn() -> Result<Material<C>, LoadError> + Send + Sync + 'static,
     ) -> Result<Self, LoadError> {
+        let watcher = Mutex::new(Watcher::new(paths.clone()));
         let first = load()?;
-        Ok(Self { load: Box::new(load), paths, sender: watch::Sender::new(Arc::new(first)) })
+        Ok(Self { load: Box::new(load), paths, watcher, sender: watch::Sender::new(Arc::new(first)) })
     }
 
     /// What is in use now.
@@ -97,9 +100,10 @@ impl<C> Store<C> {
         self.sender.subscribe()
     }
 
-    /// Reads the files again and again as they change, or when `now` is notified. Never returns.
+    /// Reads the files again and again as they change, or when `now` is notified. Never returns; a second call waits
+    /// until the first is dropped.
     pub async fn follow(&self, now: &Notify, mut told: impl FnMut(Event<'_, C>)) {
-        let mut watcher = Watcher::new(self.paths.clone());
+        let mut watcher = self.watcher.lock().await;
         if let Some(error) = watcher.polling_because() {
             tracing::warn!(%error, "no file events here: certificate files are looked at every 30 s");
         }
