@@ -23,6 +23,9 @@ use crate::threads::{Drain, Serve, Shared, start};
 /// How often the dates of the certificates in use are compared with the clock, which may also be set.
 const DATES: Duration = Duration::from_secs(10);
 
+/// How often the places for connections are counted; a probe comes every second at most.
+const PLACES: Duration = Duration::from_millis(200);
+
 /// Files that cannot be used at the start: a wrong request.
 pub(crate) fn unusable(error: LoadError) -> Error {
     let hint = error.hint();
@@ -94,7 +97,7 @@ where
     let (bound, files) = bind(config)?;
     let listeners: Vec<String> = bound.iter().map(|bound| bound.address.clone()).collect();
     let (order, drain) = Drain::new();
-    let mut finished = start_threads(config, bound, &listeners, &admin, &metrics, &drain, doors)?;
+    let (mut finished, places) = start_threads(config, bound, &listeners, &admin, &metrics, &drain, doors)?;
     for (listener, (_, target)) in listeners.iter().zip(&config.pairs) {
         tracing::info!(listen = listener, %target, "listening");
     }
@@ -109,7 +112,7 @@ where
             }
         };
         let following = store.follow(&reload, |event| life.reloaded(event));
-        tokio::join!(answering, following, life.watch_dates(store), signals, work);
+        tokio::join!(answering, following, life.watch_dates(store), watch_places(&admin, places), signals, work);
     };
     let ending = async {
         let shutdown = cx.shutdown();
@@ -174,7 +177,7 @@ fn bind(config: &DoorConfig) -> Result<(Vec<Bound>, Vec<SocketFile>), Error> {
     Ok((bound, files))
 }
 
-/// Starts every thread; the receiver ends when all of them have ended.
+/// Starts every thread; the receiver ends when all of them have ended. With it come the places for connections, where they are limited.
 fn start_threads<D, F>(
     config: &DoorConfig,
     bound: Vec<Bound>,
@@ -183,7 +186,7 @@ fn start_threads<D, F>(
     metrics: &Arc<Metrics>,
     drain: &Drain,
     doors: F,
-) -> Result<mpsc::Receiver<()>, Error>
+) -> Result<(mpsc::Receiver<()>, Option<Arc<Semaphore>>), Error>
 where
     D: Serve,
     F: Fn(Seat) -> Vec<Rc<D>> + Clone + Send + 'static,
@@ -206,7 +209,20 @@ where
         start(index, own, shared, move || doors(seat))
             .map_err(|error| Error::failed("cannot start a worker thread").caused_by(error))?;
     }
-    Ok(finished)
+    Ok((finished, places))
+}
+
+/// Not ready while `--max-concurrent-conns` are open: another pod may have a place.
+async fn watch_places(admin: &Admin, places: Option<Arc<Semaphore>>) {
+    let Some(places) = places else { return };
+    let condition = admin.condition("places");
+    loop {
+        match places.available_permits() {
+            0 => condition.unmet("as many connections as --max-concurrent-conns allows"),
+            _ => condition.met(),
+        }
+        tokio::time::sleep(PLACES).await;
+    }
 }
 
 /// SIGHUP and SIGUSR1 ask for a reload, also while draining.
