@@ -97,7 +97,7 @@ fn c03_another_name_can_be_asked_for() {
 }
 
 #[test]
-fn c04_c06_the_certificate_is_shown_and_follows_its_files() {
+fn c04_c06_c07_the_certificate_is_shown_and_follows_its_files() {
     let pki = pki();
     let server = ["--cert", text(&pki.server1.cert), "--key", text(&pki.server1.key), "--ca", pki.ca()];
     let (process, port) = tls_server(&server);
@@ -202,6 +202,42 @@ fn c16_wrong_requests_end_with_code_2_and_one_line() {
     );
     check(&["--listen", "127.0.0.1:2"], "error: 2 --listen and 1 --target do not pair");
     check(&["--proxy", "ftp://x"], "error: unexpected argument '--proxy' found");
+}
+
+#[test]
+fn c14_a_name_that_does_not_resolve_is_no_reason_not_to_start_but_fails_the_connection_test() {
+    let pki = pki();
+    let flags = ["--cacert", pki.ca()];
+    let door = Door::start("client", "nowhere.invalid:1", &flags).ready();
+    assert!(!works(&door));
+    assert_eq!(door.metric("tls_ambassador_backend_dial_failures_total"), 1.0);
+    assert_eq!(door.status("/readyz"), 200);
+    let base = ["client", "--listen", "127.0.0.1:0", "--target", "nowhere.invalid:1", "--run-connection-test"];
+    let exit = run(&[base.as_slice(), &flags].concat());
+    let first = exit.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+    let expected = "error: the connection test to nowhere.invalid:1 failed: cannot connect: failed to lookup address";
+    assert!(exit.code == Some(1) && first.starts_with(expected), "{}", exit.stderr);
+}
+
+#[test]
+fn c17_many_clients_share_one_tunnel_process_and_are_counted() {
+    let pki = pki();
+    let (_server, port) = pki.serve(&pki.server1);
+    let door = pki.tunnel(port, &[]);
+    let clients: Vec<_> = (0..8u8)
+        .map(|number| {
+            let port = door.port;
+            std::thread::spawn(move || {
+                let bytes = vec![number; 100_000];
+                plain(port, &bytes).is_ok_and(|answer| answer == bytes)
+            })
+        })
+        .collect();
+    assert!(clients.into_iter().all(|client| client.join().unwrap()));
+    eventually("no connection is left", PATIENCE, || door.metric("tls_ambassador_connections_open") == 0.0);
+    assert_eq!(door.metric("tls_ambassador_connections_total"), 8.0);
+    assert_eq!(door.metric("tls_ambassador_handshakes_total"), 8.0);
+    assert_eq!((door.status("/livez"), door.status("/startupz"), door.status("/metrics")), (200, 200, 200));
 }
 
 #[test]

@@ -179,6 +179,62 @@ fn d01_d05_a_postgres_without_tls_is_never_spoken_to_in_plain_text_and_a_door_gi
 }
 
 #[test]
+fn d06_copies_and_backups_of_many_megabytes_come_through_whole() {
+    let Some(mut server) = postgres(true) else { return };
+    let hba = "hostssl all all 127.0.0.1/32 trust\nhostssl replication all 127.0.0.1/32 trust\n";
+    fs::write(server.place.path("data").join("pg_hba.conf"), hba).unwrap();
+    server.process.signal(kit_test::Signal::HUP);
+    let tunnel = server.place.tunnel(server.port, "postgres", &[]);
+    // 64 MiB each way; what arrives is added up by the server and compared with what it sent.
+    let rows = "select i, repeat(md5(i::text), 64) from generate_series(1, 32768) i";
+    let folder = server.place.path("copied");
+    let out = psql(tunnel.port, "sslmode=disable", &format!("\\copy ({rows}) to '{}'", folder.display()));
+    assert!(out.status.success(), "{}", stderr(&out));
+    assert!(fs::metadata(&folder).unwrap().len() > 64 << 20);
+    for query in ["create table t(i int, x text)".to_owned(), format!("\\copy t from '{}'", folder.display())] {
+        let done = psql(tunnel.port, "sslmode=disable", &query);
+        assert!(done.status.success(), "{}", stderr(&done));
+    }
+    let same = format!("select count(*) from t join ({rows}) r(i, x) using (i, x)");
+    assert_eq!(stdout(&psql(tunnel.port, "sslmode=disable", &same)), "32768");
+    // A base backup speaks the replication protocol and brings the table's files.
+    eventually("the replication entry is read", PATIENCE, || {
+        let backup = server.place.path("backup");
+        let _earlier = fs::remove_dir_all(&backup);
+        let mut command = Command::new(postgres_bin().unwrap().join("pg_basebackup"));
+        command.args(["-h", "127.0.0.1", "-U", "postgres", "-X", "none", "-c", "fast", "--no-sync"]);
+        command.args(["-p", &tunnel.port.to_string(), "-D", text(&backup)]).env("PGSSLMODE", "disable");
+        let done = command.output().unwrap();
+        done.status.success() && backup.join("backup_manifest").exists()
+    });
+}
+
+#[test]
+fn d05_bytes_behind_the_request_for_tls_and_plain_startups_never_reach_the_server() {
+    let place = Place::new("nobody");
+    let echo = support::Echo::start();
+    let door = place.door(&echo.target(), "postgres");
+    let request = [0, 0, 0, 8, 4, 210, 22, 47];
+    let gss = [0, 0, 0, 8, 4, 210, 22, 48];
+    let startup = b"\0\0\0\x10\0\x03\0\0user\0a\0\0";
+    let say = |bytes: &[u8]| {
+        let mut client = TcpStream::connect(("127.0.0.1", door.port)).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(bytes).unwrap();
+        let _half = client.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ended = client.read_to_end(&mut answer);
+        answer
+    };
+    assert_eq!(say(&gss), b"N", "GSS encryption is declined, and the client may go on");
+    assert!(say(&[gss, request].concat()).starts_with(b"NS"));
+    // Slipped in plain text behind the request (CVE-2021-23214): part of the handshake, which it breaks.
+    assert!(say(&[request.as_slice(), startup].concat()).starts_with(b"S"));
+    assert!(say(startup).starts_with(b"E"));
+    assert_eq!(echo.connections(), 0, "nothing of it reached the server");
+}
+
+#[test]
 fn d04_direct_tls_without_the_protocol_name_is_refused() {
     let place = Place::new("nobody");
     let door = place.door("127.0.0.1:1", "postgres");

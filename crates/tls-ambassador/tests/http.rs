@@ -5,7 +5,11 @@
 mod framing;
 #[path = "http/h2.rs"]
 mod h2;
+#[path = "http/identity.rs"]
+mod identity;
 #[path = "http/jwt.rs"]
 mod jwt;
 #[path = "http/lab.rs"]
 mod lab;
+#[path = "../../kit-tls/tests/pki/mod.rs"]
+mod pki;

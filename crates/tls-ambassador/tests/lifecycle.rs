@@ -80,6 +80,17 @@ fn l08_s35_s36_s39_a_drain_refuses_new_connections_and_lets_open_ones_finish() {
 }
 
 #[test]
+fn l06_sigint_and_sigterm_both_end_it_with_0() {
+    let pki = pki();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut door = pki.start("127.0.0.1:1", &[]);
+        door.process.signal(signal);
+        let exit = door.process.wait_within(PATIENCE);
+        assert_eq!(exit.code, Some(0), "{signal:?}: {}", exit.stderr);
+    }
+}
+
+#[test]
 fn s37_what_is_open_at_the_end_of_the_grace_is_cut_and_the_code_is_4() {
     let pki = pki();
     let echo = Echo::start();

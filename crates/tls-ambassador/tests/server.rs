@@ -3,6 +3,11 @@
 
 mod support;
 
+#[path = "server/rough.rs"]
+mod rough;
+#[path = "server/told.rs"]
+mod told;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
@@ -163,7 +168,7 @@ fn s10_s11_a_taken_port_ends_it_and_frees_the_other_one() {
 }
 
 #[test]
-fn s12_every_kind_of_key_serves() {
+fn s12_h10_every_kind_of_key_serves() {
     let pki = pki();
     let echo = Echo::start();
     for kind in [RSA, ED25519, EC] {
@@ -175,7 +180,7 @@ fn s12_every_kind_of_key_serves() {
 }
 
 #[test]
-fn s13_the_newest_version_can_be_limited() {
+fn s13_h05_the_newest_version_can_be_limited() {
     let pki = pki();
     let echo = Echo::start();
     let door = pki.server(&echo.target(), &["--disable-authentication", "--max-tls-version", "TLS1.2"]);
@@ -192,7 +197,7 @@ fn swap(mount: &mut Mount, pair: &Pair, authority: &Path) {
 }
 
 #[test]
-fn s14_s15_s16_s17_a_swap_is_served_within_a_second_and_a_bad_one_never() {
+fn l10_h04_s14_s15_s16_s17_a_swap_is_served_within_a_second_and_a_bad_one_never() {
     let pki = pki();
     let echo = Echo::start();
     let root = tempfile::tempdir().unwrap();
@@ -299,7 +304,7 @@ fn s22_s25_bulk_and_many_short_connections_leave_nothing_behind() {
 }
 
 #[test]
-fn s27_the_third_of_two_connections_waits() {
+fn l02_s27_the_third_of_two_connections_waits_and_the_pod_is_not_ready_meanwhile() {
     let pki = pki();
     let echo = Echo::start();
     let door = pki.server(&echo.target(), &["--disable-authentication", "--max-concurrent-conns", "2"]);
@@ -309,10 +314,14 @@ fn s27_the_third_of_two_connections_waits() {
     first.wait_for_stdout("open", PATIENCE);
     second.wait_for_stdout("open", PATIENCE);
     let third = peer(&["hold", &port, "--ca", ca]);
-    std::thread::sleep(Duration::from_millis(300));
+    eventually("not ready", PATIENCE, || door.status("/readyz") == 503);
+    let body = kit_test::http_get(door.admin, "/readyz").body;
+    assert_eq!(body, "places: as many connections as --max-concurrent-conns allows\n");
     assert_eq!(echo.connections(), 2);
     first.close_stdin();
     third.wait_for_stdout("open", PATIENCE);
+    drop((second, third));
+    eventually("ready", PATIENCE, || door.status("/readyz") == 200);
 }
 
 #[test]

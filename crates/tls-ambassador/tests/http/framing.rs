@@ -19,7 +19,7 @@ fn all_refused(status: &str, cases: &[&str]) {
 }
 
 #[test]
-fn f01_to_f11_requests_with_two_readings_get_400_and_a_close() {
+fn f01_f02_f03_f04_f05_f07_f08_f09_f11_f15_requests_with_two_readings_get_400_and_a_close() {
     let post = |lines: &str, body: &str| {
         format!(
             "POST / HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n\r\n{body}GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -65,7 +65,7 @@ fn f13_f17_too_large_heads_and_connect_have_their_own_status() {
 }
 
 #[test]
-fn f06_f10_f12_f20_what_is_clear_reaches_the_app_in_one_reading() {
+fn f06_f10_f12_f19_f20_what_is_clear_reaches_the_app_in_one_reading() {
     let app = App::echo();
     let lab = Lab::open(&app, &[]);
     let answers = lab.raw(&[

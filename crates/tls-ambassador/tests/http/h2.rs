@@ -8,14 +8,23 @@ use serde_json::Value;
 use super::lab::{App, Lab, ok};
 
 fn client(lab: &Lab, scenario: &str) -> Command {
+    client_with(lab, scenario, &lab.dir.path().join("tls.crt"))
+}
+
+fn client_with(lab: &Lab, scenario: &str, ca: &std::path::Path) -> Command {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http/h2_client.py");
     let mut command = Command::new("/usr/bin/python3");
-    command.arg(script).arg(scenario).arg(lab.port.to_string()).arg(lab.dir.path().join("tls.crt"));
+    command.arg(script).arg(scenario).arg(lab.port.to_string()).arg(ca);
     command
 }
 
 fn play(lab: &Lab, scenario: &str) -> Value {
-    let output = client(lab, scenario).output().expect("python3 with h2 is installed (python3-h2)");
+    play_with(lab, scenario, &lab.dir.path().join("tls.crt"))
+}
+
+/// What a scenario of the client reports, with the authority that it is to trust.
+pub(super) fn play_with(lab: &Lab, scenario: &str, ca: &std::path::Path) -> Value {
+    let output = client_with(lab, scenario, ca).output().expect("python3 with h2 is installed (python3-h2)");
     let problem = String::from_utf8_lossy(&output.stderr).into_owned();
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{scenario}: {error}: {problem}"))
 }

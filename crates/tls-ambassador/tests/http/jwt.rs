@@ -11,30 +11,30 @@ use kit_test::{LinkOrder, Mount, eventually, http_get};
 use super::lab::{App, Lab, PATIENCE, ok};
 
 /// Somebody who signs tokens.
-struct Issuer {
+pub(super) struct Issuer {
     pair: EcdsaKeyPair,
     id: String,
 }
 
 impl Issuer {
-    fn new(id: &str) -> Issuer {
+    pub(super) fn new(id: &str) -> Issuer {
         Issuer { pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap(), id: id.to_string() }
     }
 
-    fn keys(&self) -> String {
+    pub(super) fn keys(&self) -> String {
         let point = self.pair.public_key().as_ref();
         let (x, y, id) = (base64url(&point[1..33]), base64url(&point[33..]), &self.id);
         format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","kid":"{id}","x":"{x}","y":"{y}"}}]}}"#)
     }
 
-    fn sign(&self, header: &str, claims: &str) -> String {
+    pub(super) fn sign(&self, header: &str, claims: &str) -> String {
         let message = format!("{}.{}", base64url(header.as_bytes()), base64url(claims.as_bytes()));
         let signature = self.pair.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
         format!("{message}.{}", base64url(signature.as_ref()))
     }
 
     /// A token for an hour with `more` claims.
-    fn token(&self, more: &str) -> String {
+    pub(super) fn token(&self, more: &str) -> String {
         let header = format!(r#"{{"alg":"ES256","kid":"{}"}}"#, self.id);
         self.sign(&header, &format!(r#"{{"iss":"https://issuer.test","aud":"us","exp":{}{more}}}"#, now() + 3600))
     }
@@ -53,11 +53,11 @@ fn base64url(bytes: &[u8]) -> String {
     out
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-const RULES: [&str; 4] = ["--jwt-issuer", "https://issuer.test", "--jwt-audience", "us"];
+pub(super) const RULES: [&str; 4] = ["--jwt-issuer", "https://issuer.test", "--jwt-audience", "us"];
 
 fn with_file(app: &App, issuer: &Issuer, flags: &[&str]) -> Lab {
     let dir = tempfile::tempdir().unwrap();
@@ -65,7 +65,7 @@ fn with_file(app: &App, issuer: &Issuer, flags: &[&str]) -> Lab {
     Lab::start(app, &[&RULES[..], &["--jwt-jwks-file", "keys.json"], flags].concat(), dir)
 }
 
-fn bearer(token: &str) -> [String; 2] {
+pub(super) fn bearer(token: &str) -> [String; 2] {
     ["--header".into(), format!("Authorization: Bearer {token}")]
 }
 
@@ -75,7 +75,7 @@ fn status(lab: &Lab, token: &str) -> String {
 }
 
 #[test]
-fn j01_j02_j03_j04_j05_only_a_whole_bearer_token_lets_in() {
+fn j01_j02_j03_j04_j05_j30_j33_only_a_whole_bearer_token_lets_in() {
     let (app, issuer) = (App::echo(), Issuer::new("a"));
     let lab = with_file(&app, &issuer, &[]);
     let token = issuer.token(r#","sub":"ann","email":"ann@x.org","groups":["dev","ops"]"#);
@@ -114,7 +114,7 @@ fn j01_j02_j03_j04_j05_only_a_whole_bearer_token_lets_in() {
 }
 
 #[test]
-fn j06_j07_j08_j12_j15_j16_what_a_token_must_say() {
+fn j06_j07_j08_j12_j13_j14_j15_j16_what_a_token_must_say() {
     let (app, issuer) = (App::echo(), Issuer::new("a"));
     // Where a token's own pointers would lead: nobody may come.
     let canary = App::echo();

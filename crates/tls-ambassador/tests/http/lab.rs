@@ -23,7 +23,12 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn start(handler: impl Fn(&str, &[u8]) -> Answer + Send + Sync + 'static) -> App {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        App::on(0, handler)
+    }
+
+    /// The same on a port that is known before.
+    pub(crate) fn on(port: u16, handler: impl Fn(&str, &[u8]) -> Answer + Send + Sync + 'static) -> App {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen: Arc<Mutex<Vec<u8>>> = Arc::default();
         let connections: Arc<Mutex<usize>> = Arc::default();

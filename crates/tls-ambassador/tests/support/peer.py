@@ -7,6 +7,7 @@ p.add_argument("port")
 p.add_argument("--ca"), p.add_argument("--cert"), p.add_argument("--key")
 p.add_argument("--name", default="localhost"), p.add_argument("--max"), p.add_argument("--alpn")
 p.add_argument("--bytes", type=int, default=1 << 20), p.add_argument("--prefix", default="")
+p.add_argument("--host", default="127.0.0.1")
 p.add_argument("--count", type=int, default=1), p.add_argument("--server-first", action="store_true")
 a = p.parse_args()
 
@@ -21,7 +22,7 @@ def raw():
         s.settimeout(30)
         s.connect(a.port)
     else:
-        s = socket.create_connection(("127.0.0.1", int(a.port)), timeout=30)
+        s = socket.create_connection((a.host, int(a.port)), timeout=30)
     if a.prefix:
         s.sendall(a.prefix.encode().decode("unicode_escape").encode("latin1"))
     return s
