@@ -11,27 +11,45 @@ use crate::workspace::root;
 /// them: `t34_t35_...`.
 struct Suite {
     tool: &'static str,
-    prefix: &'static str,
-    numbers: RangeInclusive<u32>,
+    /// Each list's letters and its numbers.
+    lists: &'static [(&'static str, RangeInclusive<u32>)],
 }
 
-/// One line per tool.
+/// One entry per tool.
 const SUITES: &[Suite] = &[
-    Suite { tool: "date-adapter", prefix: "DA", numbers: 1..=23 },
-    Suite { tool: "init-writer", prefix: "IW", numbers: 1..=15 },
-    Suite { tool: "log-tailer", prefix: "T", numbers: 1..=80 },
+    Suite { tool: "date-adapter", lists: &[("DA", 1..=23)] },
+    Suite { tool: "init-writer", lists: &[("IW", 1..=15)] },
+    Suite { tool: "log-tailer", lists: &[("T", 1..=80)] },
+    // Servers, clients, names and sessions, framing, HTTP/2, tokens, databases, lifecycle.
+    Suite {
+        tool: "tls-ambassador",
+        lists: &[
+            ("S", 1..=51),
+            ("C", 1..=17),
+            ("H", 1..=10),
+            ("F", 1..=29),
+            ("G", 1..=18),
+            ("J", 1..=33),
+            ("D", 1..=10),
+            ("L", 1..=12),
+        ],
+    },
 ];
 
 impl Suite {
     fn ids(&self) -> BTreeSet<String> {
-        self.numbers.clone().map(|number| format!("{}{number:02}", self.prefix)).collect()
+        let ids = |(letters, numbers): &(&str, RangeInclusive<u32>)| {
+            numbers.clone().map(|number| format!("{letters}{number:02}")).collect::<Vec<_>>()
+        };
+        self.lists.iter().flat_map(ids).collect()
     }
 
-    /// The ids that test functions begin with, in the tool's own tests and in those that cross crates.
+    /// The ids that test functions begin with, in the tool's own tests, in those of its modules and in those that cross crates.
     fn tested(&self) -> BTreeSet<String> {
         let ids = self.ids();
         let mut found = BTreeSet::new();
-        for folder in [root().join("crates").join(self.tool).join("tests"), root().join("tests/it")] {
+        let own = root().join("crates").join(self.tool);
+        for folder in [own.join("tests"), own.join("src"), root().join("tests/it")] {
             for_each_source(&folder, &mut |source| {
                 for (at, _) in source.match_indices("fn ") {
                     let name = source[at + 3..].split('(').next().unwrap_or_default().to_uppercase();
@@ -81,7 +99,7 @@ fn every_scenario_is_tested_or_excluded_with_a_reason() {
 
 #[test]
 fn a_test_may_stand_for_several_scenarios() {
-    let suite = Suite { tool: "log-tailer", prefix: "T", numbers: 54..=54 };
+    let suite = Suite { tool: "log-tailer", lists: &[("T", 54..=54)] };
     assert!(suite.tested().contains("T54"), "the rotate-fuzz test is named after T54");
     assert_eq!(suite.ids().into_iter().collect::<Vec<_>>(), ["T54"]);
 }
