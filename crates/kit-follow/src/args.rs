@@ -155,6 +155,12 @@ impl ArgsError {
 }
 
 impl FollowArgs {
+    /// Whether lines of more than one file may come: headers then say whose they are.
+    #[must_use]
+    pub fn several(&self) -> bool {
+        self.file.len() > 1 || self.file.iter().any(|file| Glob::is_pattern(file.as_os_str()))
+    }
+
     /// What is true, from what was typed. `grace` bounds a drain.
     ///
     /// # Errors

@@ -4,11 +4,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use kit_admin::{AdminArgs, HealthcheckArgs};
-use kit_follow::FollowArgs;
+use kit_follow::{FollowArgs, When};
 use kit_lines::LineArgs;
 use kit_run::{Error, Tool};
-
-use crate::headers::When;
 
 /// Follow log files through rotation and truncation, write every line to stdout once
 ///

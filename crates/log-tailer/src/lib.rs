@@ -15,7 +15,6 @@
 mod args;
 mod compat;
 pub mod exit;
-mod headers;
 mod pod;
 mod raw;
 mod run;

@@ -3,9 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use kit_follow::{Output, Piece, Sink, Source, Taken, Then, WINDOW};
-
-use crate::headers::Headers;
+use kit_follow::{Headers, Output, Piece, Sink, Source, Taken, Then, WINDOW};
 
 /// Writes every byte as it is.
 pub(crate) struct Raw {

@@ -4,14 +4,13 @@ use std::io;
 use std::os::fd::AsFd;
 
 use kit_admin::Admin;
-use kit_follow::{FollowError, LineEnd, LineEnds, Outcome, Output, Stats};
+use kit_follow::{FollowError, Headers, LineEnd, LineEnds, Outcome, Output, Stats};
 use kit_lines::{Encoding, LineStats};
 use kit_run::{Context, Error};
 use prometheus_client::metrics::counter::Counter;
 
 use crate::args::{Args, Subcommand};
 use crate::exit;
-use crate::headers::Headers;
 use crate::pod::Pod;
 use crate::raw::Raw;
 use crate::worked::Worked;
@@ -42,8 +41,7 @@ pub async fn run(args: Args, context: Context) -> Result<(), Error> {
         .bind()
         .await
         .map_err(|error| Error::failed("no admin endpoint").caused_by(error).hint(kit_admin::BindError::HINT))?;
-    let several = args.follow.file.len() > 1
-        || args.follow.file.iter().any(|file| file.to_string_lossy().contains(['*', '?', '{', '[']));
+    let several = args.follow.several();
     let line_end = if args.zero_terminated { LineEnd::Nul } else { LineEnd::Newline };
     let line_ends = line_ends(line_end, args.lines.encoding);
     let lines = (!args.lines.changes_nothing()).then(|| args.lines.lines(line_stats)).transpose().map_err(|error| {

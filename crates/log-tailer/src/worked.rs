@@ -4,11 +4,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant, SystemTime};
 
-use kit_follow::{Output, Piece, Sink, Source, Taken, Then};
+use kit_follow::{Headers, Output, Piece, Sink, Source, Taken, Then};
 use kit_lines::{Input, Lines};
 use prometheus_client::metrics::counter::Counter;
-
-use crate::headers::Headers;
 
 /// Writes what [`Lines`] makes of each line.
 pub(crate) struct Worked {

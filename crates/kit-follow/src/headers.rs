@@ -1,10 +1,10 @@
 //! GNU tail's headers between the lines of several files.
 
-use kit_follow::Source;
+use crate::sink::Source;
 
 /// Whether a header says which file the next lines are from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum When {
+pub enum When {
     /// With several files
     Auto,
     /// Also with one file
@@ -15,18 +15,20 @@ pub(crate) enum When {
 
 /// Remembers whose lines came last.
 #[derive(Debug)]
-pub(crate) struct Headers {
+pub struct Headers {
     shown: bool,
     last: Option<usize>,
 }
 
 impl Headers {
-    pub(crate) fn new(when: When, several: bool) -> Self {
+    /// `several`: more than one file may be followed.
+    #[must_use]
+    pub fn new(when: When, several: bool) -> Self {
         Self { shown: when == When::Always || (when == When::Auto && several), last: None }
     }
 
     /// Writes a header where the source is another than before.
-    pub(crate) fn before(&mut self, source: &Source, to: &mut Vec<u8>) {
+    pub fn before(&mut self, source: &Source, to: &mut Vec<u8>) {
         if !self.shown || self.last == Some(source.index) {
             return;
         }
