@@ -202,6 +202,7 @@ impl LineArgs {
             sampled: 0,
             long: None,
             scratch: Vec::new(),
+            rewritten: Vec::new(),
         })
     }
 }

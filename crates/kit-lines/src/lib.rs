@@ -3,7 +3,7 @@
 //! Promised: memory is bounded by one window of input, whatever the length of a line; every byte that is not dropped
 //! on purpose comes out, and what is dropped is counted by reason; JSON and logfmt stay valid for any bytes and can be
 //! turned back into them. The order of work is: decode, join ([`LineArgs::multiline_start`]), choose, sample, cut
-//! (`--max-line-bytes`), pace, dress.
+//! (`--max-line-bytes`), pace, dress. A tool that changes what lines say does so between choosing and cutting ([`Rewrite`]).
 //!
 //! Not promised: following, writing or waiting. [`Lines`] knows only bytes; whoever calls it offers lines, writes what
 //! comes out, and offers again what was not taken.
@@ -28,6 +28,6 @@ mod rate;
 mod stats;
 
 pub use args::{Encoding, Format, LineArgs, LineError, LongLines};
-pub use lines::{Input, Lines, Taken, Then, WINDOW};
+pub use lines::{Input, Lines, Record, Rewrite, Taken, Then, WINDOW};
 pub use rate::{Rate, RatePolicy};
 pub use stats::LineStats;

@@ -67,6 +67,26 @@ pub enum Then {
     At(Instant),
 }
 
+/// Changes what records say, after they were decoded, joined and chosen, and before they are cut and dressed.
+pub trait Rewrite {
+    /// Appends to `to` what becomes of a record. False leaves it out, whatever was appended.
+    fn record(&mut self, record: Record<'_>, to: &mut Vec<u8>) -> bool;
+
+    /// So many lines were dropped by a flag.
+    fn passed_over(&mut self, lines: u64);
+}
+
+/// What a [`Rewrite`] works on.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// A line without its end, or several joined ones.
+    pub text: &'a [u8],
+    /// How many lines these are.
+    pub lines: u64,
+    /// Whether this is all of it; the rest of a line that is longer than [`WINDOW`] goes out unchanged, or not at all.
+    pub whole: bool,
+}
+
 /// Where records begin and how they are joined.
 #[derive(Debug)]
 pub(crate) struct Joining {
@@ -90,6 +110,7 @@ pub struct Lines {
     pub(crate) sampled: u64,
     pub(crate) long: Option<LongLine>,
     pub(crate) scratch: Vec<u8>,
+    pub(crate) rewritten: Vec<u8>,
 }
 
 /// A line that comes in pieces.
@@ -118,8 +139,20 @@ impl Lines {
 
     /// Takes some or all of `input` and appends what goes out to `to`, which the caller empties.
     pub fn take(&mut self, input: Input<'_>, now: Instant, time: SystemTime, to: &mut Vec<u8>) -> Taken {
+        self.take_rewriting(input, now, time, None, to)
+    }
+
+    /// As [`Self::take`], with records changed on their way.
+    pub fn take_rewriting(
+        &mut self,
+        input: Input<'_>,
+        now: Instant,
+        time: SystemTime,
+        mut rewrite: Option<&mut dyn Rewrite>,
+        to: &mut Vec<u8>,
+    ) -> Taken {
         if !input.begins || !input.ends {
-            return self.take_piece(input, now, time, to);
+            return self.take_piece(input, now, time, rewrite, to);
         }
         let mut at = 0;
         while at < input.bytes.len() {
@@ -132,7 +165,12 @@ impl Lines {
             };
             let bytes = &input.bytes[at..at + length];
             let origin = Origin { file: input.file, offset: input.offset + at as u64, time };
-            if let Err(until) = self.take_record(input, bytes, origin, now, to) {
+            // The reborrow ends with each record.
+            let rewrite: Option<&mut dyn Rewrite> = match &mut rewrite {
+                Some(rewrite) => Some(&mut **rewrite),
+                None => None,
+            };
+            if let Err(until) = self.take_record(input, bytes, origin, now, rewrite, to) {
                 return Taken { bytes: at, then: Then::At(until) };
             }
             at += length;
@@ -164,20 +202,32 @@ impl Lines {
         bytes: &[u8],
         origin: Origin<'_>,
         now: Instant,
+        rewrite: Option<&mut dyn Rewrite>,
         to: &mut Vec<u8>,
     ) -> Result<(), Instant> {
         let (own, end) = content(bytes, input.line_end);
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
+        let mut lines = 1;
         let text = if self.encoding.is_some() || self.joining.is_some() {
-            self.joined(input, bytes, origin.offset, &mut scratch);
+            lines = self.joined(input, bytes, origin.offset, &mut scratch);
             scratch.as_slice()
         } else {
             own
         };
         let admission = self.admit(text, bytes.len(), Some(text.len() as u64), now);
-        if let Admission::Pass = admission {
-            self.put(input, text, origin, end, to);
+        match (&admission, rewrite) {
+            (Admission::Pass, None) => self.put(input, text, origin, end, to),
+            (Admission::Pass, Some(rewrite)) => {
+                let mut rewritten = std::mem::take(&mut self.rewritten);
+                rewritten.clear();
+                if rewrite.record(Record { text, lines, whole: true }, &mut rewritten) {
+                    self.put(input, &rewritten, origin, end, to);
+                }
+                self.rewritten = rewritten;
+            }
+            (Admission::Drop, Some(rewrite)) => rewrite.passed_over(lines),
+            (Admission::Drop, None) | (Admission::Wait(_), _) => {}
         }
         self.scratch = scratch;
         match admission {
@@ -186,10 +236,10 @@ impl Lines {
         }
     }
 
-    /// The lines of a record decoded, with the join between them.
-    fn joined(&self, input: Input<'_>, record: &[u8], offset: u64, to: &mut Vec<u8>) {
+    /// The lines of a record decoded, with the join between them. Returns how many they were.
+    fn joined(&self, input: Input<'_>, record: &[u8], offset: u64, to: &mut Vec<u8>) -> u64 {
         let lines = Input { bytes: record, ..input };
-        let mut at = 0;
+        let (mut at, mut count) = (0, 0);
         while at < record.len() {
             let length = line_length(lines, at);
             let (line, _) = content(&record[at..at + length], input.line_end);
@@ -205,7 +255,9 @@ impl Lines {
                 None => to.extend_from_slice(line),
             }
             at += length;
+            count += 1;
         }
+        count
     }
 
     /// Decides about a line: chosen, sampled, short enough, in time. `length` is its whole length, where that is known.
@@ -296,7 +348,14 @@ impl Lines {
     }
 
     /// Takes a piece of a line that is longer than a window. It is chosen by its first piece, and never joined.
-    fn take_piece(&mut self, input: Input<'_>, now: Instant, time: SystemTime, to: &mut Vec<u8>) -> Taken {
+    fn take_piece(
+        &mut self,
+        input: Input<'_>,
+        now: Instant,
+        time: SystemTime,
+        rewrite: Option<&mut dyn Rewrite>,
+        to: &mut Vec<u8>,
+    ) -> Taken {
         let (own, end) = if input.ends { content(input.bytes, input.line_end) } else { (input.bytes, &b""[..]) };
         if self.long.is_none() && !input.begins && own.is_empty() {
             // The end that a line lacked when it went out; JSON and logfmt have ended it themselves.
@@ -317,21 +376,32 @@ impl Lines {
             }
             None => own,
         };
+        let mut rewritten = std::mem::take(&mut self.rewritten);
+        rewritten.clear();
+        let mut text = text;
         if input.begins {
-            match self.admit(text, taken, input.line_bytes, now) {
-                Admission::Wait(until) => {
-                    self.scratch = scratch;
+            let dropped = match (self.admit(text, taken, input.line_bytes, now), rewrite) {
+                (Admission::Wait(until), _) => {
+                    (self.scratch, self.rewritten) = (scratch, rewritten);
                     return Taken { bytes: 0, then: Then::At(until) };
                 }
-                admission => {
-                    let dropped = matches!(admission, Admission::Drop);
-                    self.long = Some(LongLine { dropped, column: 0, done: false });
+                (Admission::Drop, None) => true,
+                (Admission::Drop, Some(rewrite)) => {
+                    rewrite.passed_over(1);
+                    true
                 }
-            }
+                (Admission::Pass, None) => false,
+                (Admission::Pass, Some(rewrite)) => {
+                    let kept = rewrite.record(Record { text, lines: 1, whole: input.ends }, &mut rewritten);
+                    text = &rewritten;
+                    !kept
+                }
+            };
+            self.long = Some(LongLine { dropped, column: 0, done: false });
         }
         let origin = Origin { file: input.file, offset: input.offset, time };
         self.put_piece(input, text, origin, end, to);
-        self.scratch = scratch;
+        (self.scratch, self.rewritten) = (scratch, rewritten);
         if input.ends {
             self.long = None;
         }

@@ -202,3 +202,52 @@ fn the_output_is_bounded_although_escapes_grow() {
     assert!(taken.bytes < input.len() && taken.then == Then::More);
     assert!(out.len() < WINDOW + 200, "{}", out.len());
 }
+
+/// Puts the number of lines in front, and leaves out what begins with `-`.
+struct Numbering {
+    passed_over: u64,
+}
+
+impl Rewrite for Numbering {
+    fn record(&mut self, record: Record<'_>, to: &mut Vec<u8>) -> bool {
+        to.extend_from_slice(if record.whole { b"whole " } else { b"part " });
+        to.extend_from_slice(format!("{} ", record.lines).as_bytes());
+        to.extend_from_slice(record.text);
+        !record.text.starts_with(b"-")
+    }
+
+    fn passed_over(&mut self, lines: u64) {
+        self.passed_over += lines;
+    }
+}
+
+fn rewritten(lines: &mut Lines, numbering: &mut Numbering, input: Input<'_>) -> String {
+    let mut to = Vec::new();
+    let taken = lines.take_rewriting(input, Instant::now(), SystemTime::UNIX_EPOCH, Some(numbering), &mut to);
+    assert_eq!(taken, Taken { bytes: input.bytes.len(), then: Then::More });
+    String::from_utf8(to).unwrap()
+}
+
+#[test]
+fn records_are_rewritten_after_they_were_chosen_and_before_they_are_cut() {
+    let mut numbering = Numbering { passed_over: 0 };
+    let flags = ["--exclude-lines", "^no", "--multiline-start", "^[^ ]", "--multiline-join", "/", "--prefix", "> "];
+    let input = Input::whole(b"a", b"one\n two\nno\n n\n-three\nfour\n");
+    let out = rewritten(&mut lines(&flags), &mut numbering, input);
+    assert_eq!((out.as_str(), numbering.passed_over), ("> whole 2 one/ two\n> whole 1 four\n", 2));
+    let cut = rewritten(&mut lines(&["--max-line-bytes", "9"]), &mut numbering, Input::whole(b"a", b"abc\nd\n"));
+    assert_eq!(cut, "whole 1 a\nbc\nwhole 1 d\n");
+}
+
+#[test]
+fn of_a_line_in_pieces_the_first_is_rewritten_or_all_left_out() {
+    let mut numbering = Numbering { passed_over: 0 };
+    for (first, expected) in [("abc", "part 1 abcdef\n"), ("-abc", "")] {
+        let mut lines = lines(&["--sample", "1"]);
+        let piece = Input { ends: false, ..Input::whole(b"a", first.as_bytes()) };
+        let mut out = rewritten(&mut lines, &mut numbering, piece);
+        let rest = Input { begins: false, ..Input::whole(b"a", b"def\n") };
+        out += &rewritten(&mut lines, &mut numbering, rest);
+        assert_eq!(out, expected);
+    }
+}

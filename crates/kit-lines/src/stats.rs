@@ -19,13 +19,25 @@ pub struct LineStats {
 impl LineStats {
     /// Registers the counters under `<prefix>_…`, the prefix being the tool's name with underscores.
     pub fn register(&self, registry: &mut Registry, prefix: &str) {
+        let help = "Lines, or records of joined lines, that were looked at";
+        registry.register(format!("{prefix}_lines"), help, self.lines.clone());
+        self.register_findings(registry, prefix);
+    }
+
+    /// Registers all but the number of lines, for a tool that counts those itself.
+    pub fn register_findings(&self, registry: &mut Registry, prefix: &str) {
         let mut add = |name: &str, help: &str, counter: &Counter| {
             registry.register(format!("{prefix}_{name}"), help, counter.clone());
         };
-        add("lines", "Lines, or records of joined lines, that were looked at", &self.lines);
         add("long_lines", "Lines above --max-line-bytes", &self.long);
         add("decode_errors", "Lines with bytes that are wrong in their encoding", &self.undecodable);
         registry.register(format!("{prefix}_lines_dropped"), "Lines dropped on purpose", self.dropped.clone());
+    }
+
+    /// The counter of lines that the tool itself drops, for that reason.
+    #[must_use]
+    pub fn dropped(&self, reason: &'static str) -> Counter {
+        self.dropped.get_or_create_owned(&[("reason", reason)])
     }
 
     pub(crate) fn drop_line(&self, reason: &'static str) {
