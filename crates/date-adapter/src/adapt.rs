@@ -241,6 +241,26 @@ impl Adapter {
         }
     }
 
+    /// Rewrites one record that ends at `end`, whatever bytes are in it; newlines may be.
+    pub(crate) fn record(&mut self, buffer: &mut [u8], end: usize, output: &mut Output) {
+        let quick = matches!(self.plan.place, Place::Start | Place::First);
+        let fits = quick
+            && self.memo.length < end
+            && buffer.first_chunk().is_some_and(|window| self.memo.fits(window))
+            && (self.memo.format == 0 || !self.another_fits(buffer, 0, end));
+        if fits {
+            self.reuse(buffer, 0, output);
+            self.counts.rewritten += 1;
+        } else {
+            self.line(buffer, Line { from: 0, to: end, next: end, unfinished: false }, output);
+        }
+    }
+
+    /// Counts lines that nobody showed, for the numbers of those that follow.
+    pub(crate) fn pass_over(&mut self, lines: u64) {
+        self.file.lines = self.file.lines.wrapping_add(lines);
+    }
+
     /// Rewrites the first part of a line that is longer than the buffer: a stamp that may go on behind it is left.
     /// Returns whether the rest of the line goes out.
     pub(crate) fn head(&mut self, buffer: &mut [u8], end: usize, output: &mut Output) -> bool {

@@ -122,7 +122,38 @@ pub(crate) struct AdaptArgs {
     pub(crate) follow: kit_follow::FollowArgs,
 
     #[command(flatten)]
+    pub(crate) lines: kit_lines::LineArgs,
+
+    #[command(flatten)]
+    pub(crate) out: OutArgs,
+
+    #[command(flatten)]
     pub(crate) admin: kit_admin::AdminArgs,
+}
+
+/// log-tailer's flags for what comes out, besides those of kit-lines.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutArgs {
+    /// Lines end with NUL, not newline
+    #[arg(long)]
+    pub(crate) zero_terminated: bool,
+
+    /// Say which file the next lines are from
+    #[arg(long, value_name = "WHEN", default_value = "never")]
+    pub(crate) headers: kit_follow::When,
+
+    /// Ask for a larger pipe on stdout; the kernel allows up to /proc/sys/fs/pipe-max-size
+    #[arg(long, value_name = "BYTES", value_parser = kit_units::size)]
+    pub(crate) stdout_pipe_size: Option<u64>,
+
+    /// Bytes are always copied here
+    #[arg(long, hide = true)]
+    pub(crate) copy: bool,
+
+    /// What -F becomes: a FILE must be named
+    #[arg(long, hide = true)]
+    pub(crate) tail_follow: bool,
 }
 
 fn year_rule(text: &str) -> Result<YearRule, String> {

@@ -1,8 +1,11 @@
 //! What is true once the flags were understood together.
 
+use kit_follow::{LineEnd, LineEnds};
+use kit_lines::{Encoding, LineArgs, LineStats};
+
 use crate::Refusal;
 use crate::adapt::{Adapter, Plan};
-use crate::args::AdaptArgs;
+use crate::args::{AdaptArgs, OutArgs};
 use crate::format::check::{self, Asked};
 use crate::format::preset::{self, DayOrder};
 use crate::format::write::Precision;
@@ -22,7 +25,19 @@ pub struct Config {
     pub(crate) test_line: Option<String>,
     pub(crate) explain: bool,
     pub(crate) follow: kit_follow::FollowArgs,
+    /// Set where a flag asks for more than rewriting stamps in lines that end with newlines.
+    pub(crate) worked: Option<Worked>,
+    pub(crate) line_stats: LineStats,
+    pub(crate) headers: kit_follow::When,
+    pub(crate) stdout_pipe_size: Option<u64>,
     pub(crate) admin: kit_admin::AdminArgs,
+}
+
+/// What is done to lines besides rewriting their stamps.
+#[derive(Debug)]
+pub(crate) struct Worked {
+    pub(crate) lines: kit_lines::Lines,
+    pub(crate) line_ends: LineEnds,
 }
 
 impl Config {
@@ -51,9 +66,16 @@ impl Config {
             strict,
             test_line,
             explain,
-            follow,
+            mut follow,
+            mut lines,
+            out: OutArgs { zero_terminated, headers, stdout_pipe_size, copy: _, tail_follow },
             admin,
         } = args;
+        standard_input(&mut follow, tail_follow)?;
+        // The line of a command line is text already.
+        lines.encoding = lines.encoding.filter(|_| test_line.is_none());
+        let line_stats = LineStats::default();
+        let worked = worked(lines, zero_terminated, line_stats.clone())?;
         let precision = Precision::from(precision);
         let output = preset::output(&format)?;
         let inputs = inputs(&input_format, (day_first, month_first))?;
@@ -93,9 +115,62 @@ impl Config {
             strict,
             test_line,
             explain,
+            worked,
+            line_stats,
+            headers,
+            stdout_pipe_size,
             admin,
         })
     }
+}
+
+/// `-` alone is what no FILE at all means. Standard input is filtered, not followed.
+fn standard_input(follow: &mut kit_follow::FollowArgs, tail_follow: bool) -> Result<(), Refusal> {
+    if follow.file.iter().any(|file| file.as_os_str() == "-") {
+        if follow.file.len() > 1 {
+            return Err(Refusal::new(
+                "standard input (-) cannot be read beside followed files",
+                "start another date-adapter for it, or write ./- for a file of that name",
+            ));
+        }
+        follow.file.clear();
+    }
+    if !follow.file.is_empty() {
+        return Ok(());
+    }
+    // Flags that would do nothing are no slip to pass over: somebody relies on them.
+    let flags = [
+        ("-F", tail_follow),
+        ("--state-file", follow.state_file.is_some()),
+        ("--until-file", follow.until_file.is_some()),
+        ("--exit-idle", follow.exit_idle.is_some()),
+        ("--wait-timeout", follow.wait_timeout.is_some()),
+        ("--siblings", follow.siblings.is_some()),
+        ("--olddir", follow.olddir.is_some()),
+        ("--pid", !follow.pid.is_empty()),
+    ];
+    match flags.into_iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((flag, _)) => Err(Refusal::new(
+            format!("{flag} is for followed files, and no FILE is named"),
+            format!("name the log, as in -F /var/log/ts.log, or leave {flag} out to filter standard input"),
+        )),
+    }
+}
+
+fn worked(args: LineArgs, zero_terminated: bool, stats: LineStats) -> Result<Option<Worked>, Refusal> {
+    if args.changes_nothing() && !zero_terminated {
+        return Ok(None);
+    }
+    let bytes = if zero_terminated { LineEnd::Nul } else { LineEnd::Newline };
+    let line_ends = match args.encoding {
+        Some(Encoding::Utf16Le) => LineEnds::Always(LineEnd::Utf16Le),
+        Some(Encoding::Utf16Be) => LineEnds::Always(LineEnd::Utf16Be),
+        Some(Encoding::Auto) => LineEnds::ByMark,
+        Some(Encoding::Latin1) | None => LineEnds::Always(bytes),
+    };
+    let lines = args.lines(stats).map_err(|error| Refusal::new(error.to_string(), error.hint()))?;
+    Ok(Some(Worked { lines, line_ends }))
 }
 
 fn inputs(texts: &[String], (day_first, month_first): (bool, bool)) -> Result<Vec<Format>, Refusal> {

@@ -3,11 +3,14 @@
 use std::fmt::Write as _;
 
 use crate::adapt::{Adapter, Counts, OnInvalid, OnUnmatched};
-use crate::config::Config;
+use kit_lines::Input;
+
+use crate::config::{Config, Worked};
 use crate::format::write::Precision;
 use crate::moment::Leap;
 use crate::place::Place;
 use crate::stream::Stream;
+use crate::worked::Desk;
 use crate::years::YearRule;
 
 /// What `--explain` prints.
@@ -64,6 +67,10 @@ pub(crate) fn plan(config: &Config) -> String {
     say("leap second", if rules.leap == Leap::Keep { ":60 stays".to_owned() } else { ":60 becomes :59".to_owned() });
     say("no stamp", unmatched_text(plan.on_unmatched).to_owned());
     say("impossible", invalid_text(plan.on_invalid).to_owned());
+    if config.worked.is_some() {
+        let before = "decoded, joined, chosen and sampled before the stamp is looked for";
+        say("lines", format!("{before}; cut, paced and dressed afterwards"));
+    }
     text
 }
 
@@ -104,18 +111,18 @@ pub(crate) struct Test {
 }
 
 /// Rewrites one line and tells what happened.
-pub(crate) fn line(adapter: &mut Adapter, line: &str) -> Test {
-    let mut stream = Stream::default();
-    let mut out = Vec::new();
-    let collect = |out: &mut Vec<u8>, bytes: &[u8]| {
-        out.extend_from_slice(bytes);
-        Ok(())
+pub(crate) fn line(adapter: &mut Adapter, worked: Option<Worked>, line: &str) -> Test {
+    let out = match worked {
+        Some(Worked { mut lines, .. }) => {
+            let mut out = Vec::new();
+            Desk::default().take(&mut lines, adapter, Input::whole(b"-", line.as_bytes()), &mut out);
+            out
+        }
+        None => rewritten(adapter, line.as_bytes()),
     };
-    // Writing to memory does not fail.
-    let _ = stream.push(adapter, line.as_bytes(), |bytes| collect(&mut out, bytes));
-    let _ = stream.finish(adapter, |bytes| collect(&mut out, bytes));
     let counts: Counts = adapter.counts().clone();
     let result = match &counts {
+        counts if counts.lines() == 0 => "left out by the flags for lines".to_owned(),
         Counts { rewritten: 1.., .. } => "rewritten".to_owned(),
         Counts { invalid: 1.., .. } => adapter.impossible.as_ref().map_or_else(
             || "impossible".to_owned(),
@@ -126,10 +133,24 @@ pub(crate) fn line(adapter: &mut Adapter, line: &str) -> Test {
         }
         _ => "no stamp found".to_owned(),
     };
-    let mut text =
-        format!("input         {line}\noutput        {}\nresult        {result}\n", String::from_utf8_lossy(&out));
+    let out = String::from_utf8_lossy(&out);
+    let out = out.strip_suffix('\n').unwrap_or(&out);
+    let mut text = format!("input         {line}\noutput        {out}\nresult        {result}\n");
     if let Some(index) = counts.hits.iter().position(|hits| *hits > 0) {
         let _ = writeln!(text, "format        {}", adapter.plan.inputs[index].describe());
     }
     Test { text, rewritten: counts.rewritten > 0 }
+}
+
+fn rewritten(adapter: &mut Adapter, line: &[u8]) -> Vec<u8> {
+    let mut stream = Stream::default();
+    let mut out = Vec::new();
+    let collect = |out: &mut Vec<u8>, bytes: &[u8]| {
+        out.extend_from_slice(bytes);
+        Ok(())
+    };
+    // Writing to memory does not fail.
+    let _ = stream.push(adapter, line, |bytes| collect(&mut out, bytes));
+    let _ = stream.finish(adapter, |bytes| collect(&mut out, bytes));
+    out
 }

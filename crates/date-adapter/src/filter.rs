@@ -16,8 +16,10 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::adapt::{Adapter, Report};
+use crate::config::Worked;
 use crate::metrics::Metrics;
 use crate::stream::Stream;
+use crate::worked::{self, Held};
 
 /// At most one message about impossible dates in this time.
 const BETWEEN_REPORTS: Duration = Duration::from_secs(60);
@@ -36,6 +38,7 @@ pub(crate) enum End {
 /// Runs until the input ends or a stop was asked for and what had arrived is written.
 pub(crate) async fn filter(
     adapter: Adapter,
+    worked: Option<Worked>,
     metrics: Metrics,
     shutdown: Shutdown,
     pulse: &kit_admin::Pulse,
@@ -47,7 +50,6 @@ pub(crate) async fn filter(
     let pump = Pump {
         adapter,
         metrics,
-        stream: Stream::default(),
         reports: Reports::default(),
         wake: Arc::clone(&wake),
         stopping: Arc::clone(&stopping),
@@ -56,7 +58,7 @@ pub(crate) async fn filter(
         .name("filter".to_owned())
         .spawn(move || {
             // The other side is gone only when the process is ending anyway.
-            let _ = send.send(pump.run());
+            let _ = send.send(pump.run(worked));
         })
         .map_err(|error| Error::failed("cannot start the thread that reads").caused_by(error))?;
     let mut told = false;
@@ -78,15 +80,18 @@ pub(crate) async fn filter(
 struct Pump {
     adapter: Adapter,
     metrics: Metrics,
-    stream: Stream,
     reports: Reports,
     wake: Arc<OwnedFd>,
     stopping: Arc<AtomicBool>,
 }
 
 impl Pump {
-    fn run(mut self) -> (Adapter, End) {
-        let end = match self.pump() {
+    fn run(mut self, worked: Option<Worked>) -> (Adapter, End) {
+        let ended = match worked {
+            None => self.pump(),
+            Some(worked) => self.pump_worked(Held::new(worked)),
+        };
+        let end = match ended {
             Ok(end) => end,
             Err(Stop { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => End::ReaderGone,
             Err(Stop { what, error }) => End::Failed(what, error),
@@ -101,15 +106,16 @@ impl Pump {
         let kind = rustix::fs::fstat(input).map(|stat| FileType::from_raw_mode(stat.st_mode));
         // A regular file never waits; asking about each read would be a call more for nothing.
         let waits = kind != Ok(FileType::RegularFile);
+        let mut stream = Stream::default();
         loop {
             if waits {
-                match self.wait(input, output).map_err(Stop::reading)? {
-                    Next::Read => {}
+                match self.wait(input, output, None).map_err(Stop::reading)? {
+                    Next::Read | Next::TimeOver => {}
                     Next::Finish => break,
                     Next::ReaderGone => return Ok(End::ReaderGone),
                 }
             }
-            let count = match rustix::io::read(input, self.stream.space()) {
+            let count = match rustix::io::read(input, stream.space()) {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(Errno::INTR | Errno::AGAIN) => continue,
@@ -117,7 +123,7 @@ impl Pump {
             };
             self.metrics.read.inc_by(count as u64);
             let written = &self.metrics.written;
-            let result = self.stream.take(&mut self.adapter, count, |bytes| write_all(output, bytes, written));
+            let result = stream.take(&mut self.adapter, count, |bytes| write_all(output, bytes, written));
             self.metrics.show(&self.adapter.counts);
             self.reports.give(&mut self.adapter, "standard input");
             result.map_err(Stop::writing)?;
@@ -126,23 +132,83 @@ impl Pump {
             }
         }
         let written = &self.metrics.written;
-        let result = self.stream.finish(&mut self.adapter, |bytes| write_all(output, bytes, written));
+        let result = stream.finish(&mut self.adapter, |bytes| write_all(output, bytes, written));
         self.reports.give(&mut self.adapter, "standard input");
         result.map_err(Stop::writing)?;
         Ok(End::Done)
     }
 
-    /// Waits for input, for the request to stop, or for the reader of our output to leave.
-    fn wait(&self, input: impl AsFd, output: impl AsFd) -> Result<Next, Errno> {
+    /// As [`Self::pump`], with kit-lines at work too, which may hold lines back for a while.
+    fn pump_worked(&mut self, mut held: Held) -> Result<End, Stop> {
+        let (stdin, stdout) = (io::stdin(), io::stdout());
+        let (input, output) = (stdin.as_fd(), stdout.as_fd());
+        let mut out = Vec::new();
+        let (mut over, mut last, mut came) = (false, false, Instant::now());
+        loop {
+            let next = held.offer(&mut self.adapter, over, last, &mut out);
+            self.metrics.show(&self.adapter.counts);
+            self.reports.give(&mut self.adapter, "standard input");
+            write_all(output, &out, &self.metrics.written).map_err(Stop::writing)?;
+            out.clear();
+            if self.adapter.failed.is_some() {
+                return Ok(End::Done);
+            }
+            let deadline = match next {
+                worked::Next::Offer => continue,
+                worked::Next::At(time) if self.pause(output, time)? => continue,
+                worked::Next::At(_) => return Ok(End::ReaderGone),
+                worked::Next::Read | worked::Next::Hold if over => return Ok(End::Done),
+                worked::Next::Read => None,
+                worked::Next::Hold => came.checked_add(held.lines.hold()),
+            };
+            last = false;
+            match self.wait(input, output, deadline).map_err(Stop::reading)? {
+                Next::TimeOver => last = true,
+                Next::Finish => over = true,
+                Next::ReaderGone => return Ok(End::ReaderGone),
+                Next::Read => match rustix::io::read(input, held.space()) {
+                    Ok(0) => over = true,
+                    Ok(count) => {
+                        self.metrics.read.inc_by(count as u64);
+                        held.filled(count);
+                        came = Instant::now();
+                    }
+                    Err(Errno::INTR | Errno::AGAIN) => {}
+                    Err(error) => return Err(Stop::reading(error)),
+                },
+            }
+        }
+    }
+
+    /// Sleeps until then. False where the reader of our output has left meanwhile.
+    fn pause(&self, output: impl AsFd, until: Instant) -> Result<bool, Stop> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(true);
+            }
+            let mut asked = [PollFd::new(&output, PollFlags::empty())];
+            match poll(&mut asked, Some(&timespec(left))) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(false),
+                Err(error) => return Err(Stop::writing(error.into())),
+            }
+        }
+    }
+
+    /// Waits for input, for the request to stop, for the reader of our output to leave, or until then.
+    fn wait(&self, input: impl AsFd, output: impl AsFd, until: Option<Instant>) -> Result<Next, Errno> {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let stopping = self.stopping.load(Ordering::Relaxed);
             let mut asked = [
                 PollFd::new(&input, PollFlags::IN),
                 PollFd::new(&output, PollFlags::empty()),
                 PollFd::new(&*self.wake, if stopping { PollFlags::empty() } else { PollFlags::IN }),
             ];
-            match poll(&mut asked, stopping.then_some(&now)) {
+            let timeout = if stopping { Some(now) } else { left.map(timespec) };
+            match poll(&mut asked, timeout.as_ref()) {
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error),
@@ -156,6 +222,9 @@ impl Pump {
             if stopping {
                 return Ok(Next::Finish);
             }
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(Next::TimeOver);
+            }
         }
     }
 }
@@ -164,6 +233,13 @@ enum Next {
     Read,
     Finish,
     ReaderGone,
+    TimeOver,
+}
+
+/// Rounded up, so that a wait of less than what the kernel counts in does not spin.
+fn timespec(left: Duration) -> Timespec {
+    let left = left + Duration::from_millis(1);
+    Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
 }
 
 /// What ended the pump.

@@ -8,18 +8,24 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use kit_admin::{Condition, Pulse};
-use kit_follow::{Command, Config, FollowError, Host, Outcome, Output, Piece, Sink, Source, Stats, Taken, Then};
+use kit_follow::{
+    Command, Config, FollowError, Headers, Host, Outcome, Output, Piece, Sink, Source, Stats, Taken, Then,
+};
+use kit_lines::{Input, Lines};
 use kit_run::{Context, Error, Shutdown, Signal, SignalStream};
 
 use crate::adapt::{Adapter, FileState, PADDING};
+use crate::config::Worked;
 use crate::exit;
 use crate::filter::Reports;
 use crate::metrics::Metrics;
 use crate::output::Output as Rewritten;
+use crate::worked::Desk;
 
 /// The adapter and its metrics, which the sink and the end of the run both need.
 pub(crate) struct Work {
@@ -28,10 +34,21 @@ pub(crate) struct Work {
 }
 
 /// Follows until a flag or a signal ends it.
-pub(crate) async fn follow(config: Config, work: Rc<RefCell<Work>>, stats: Stats, mut pod: Pod) -> Result<(), Error> {
+pub(crate) async fn follow(
+    config: Config,
+    work: Rc<RefCell<Work>>,
+    (headers, worked): (Headers, Option<Worked>),
+    stats: Stats,
+    mut pod: Pod,
+) -> Result<(), Error> {
     let failed = |error: io::Error| Error::failed("cannot use stdout").caused_by(error);
     let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
-    let sink = Rewriter::new(Output::new(stdout).map_err(failed)?, Rc::clone(&work));
+    let output = Output::new(stdout).map_err(failed)?;
+    let (lines, config) = match worked {
+        Some(Worked { lines, line_ends }) => (Some(lines), config.with_line_ends(line_ends)),
+        None => (None, config),
+    };
+    let sink = Rewriter::new(output, Rc::clone(&work), headers, lines);
     match kit_follow::follow(config, sink, &mut pod, stats).await {
         Ok(Outcome::Drained | Outcome::Ended) => Ok(()),
         Ok(Outcome::GraceOver { unread }) => {
@@ -124,6 +141,10 @@ enum Rest {
 struct Rewriter {
     output: Output,
     work: Rc<RefCell<Work>>,
+    headers: Headers,
+    /// What else is done to lines, and where.
+    lines: Option<Lines>,
+    desk: Desk,
     buffer: Vec<u8>,
     rewritten: Rewritten,
     pending: Vec<u8>,
@@ -136,10 +157,13 @@ struct Rewriter {
 }
 
 impl Rewriter {
-    fn new(output: Output, work: Rc<RefCell<Work>>) -> Self {
+    fn new(output: Output, work: Rc<RefCell<Work>>, headers: Headers, lines: Option<Lines>) -> Self {
         Rewriter {
             output,
             work,
+            headers,
+            lines,
+            desk: Desk::default(),
             buffer: Vec::new(),
             rewritten: Rewritten::default(),
             pending: Vec::new(),
@@ -186,6 +210,41 @@ impl Rewriter {
         }
     }
 
+    /// Rewrites a piece into `pending`, with kit-lines at work around it.
+    fn work(&mut self, piece: &Piece<'_>) -> (usize, Then) {
+        let Self { lines, desk, pending, work, .. } = self;
+        let Some(lines) = lines else { return (0, Then::More) };
+        let input = Input {
+            file: piece.source.path.as_os_str().as_bytes(),
+            offset: piece.offset,
+            bytes: piece.bytes,
+            line_end: piece.line_end.bytes(),
+            begins: piece.begins,
+            ends: piece.ends,
+            line_bytes: piece.line_bytes,
+            add_end: piece.add_end,
+            last: piece.last,
+        };
+        let work = &mut *work.borrow_mut();
+        let taken = desk.take(lines, &mut work.adapter, input, pending);
+        work.metrics.show(work.adapter.counts());
+        let then = match taken.then {
+            kit_lines::Then::More => Then::More,
+            kit_lines::Then::Held => Then::Held,
+            kit_lines::Then::At(time) => Then::At(time.into()),
+        };
+        (taken.bytes, then)
+    }
+
+    /// A header before the lines of another file, but only where lines came out.
+    fn head(&mut self, source: &Source) {
+        if !self.pending.is_empty() {
+            let mut header = Vec::new();
+            self.headers.before(source, &mut header);
+            self.pending.splice(0..0, header);
+        }
+    }
+
     /// Rewrites a piece into `pending`.
     fn rewrite(&mut self, piece: &Piece<'_>) {
         if !piece.begins {
@@ -202,28 +261,15 @@ impl Rewriter {
         // The beginning of a line that goes on in the next piece comes last.
         let whole = if piece.ends { end } else { memchr::memrchr(b'\n', piece.bytes).map_or(0, |at| at + 1) };
         work.adapter.lines(&mut self.buffer, whole, &mut self.rewritten);
-        drain(&mut self.rewritten, &self.buffer[..whole], &mut self.pending);
+        self.rewritten.drain(&self.buffer[..whole], &mut self.pending);
         if whole < end && work.adapter.failed.is_none() {
             self.buffer.copy_within(whole..end + PADDING, 0);
             let goes_out = work.adapter.head(&mut self.buffer, end - whole, &mut self.rewritten);
             self.rest = if goes_out { Rest::GoesOut } else { Rest::IsLeftOut };
-            drain(&mut self.rewritten, &self.buffer[..end - whole], &mut self.pending);
+            self.rewritten.drain(&self.buffer[..end - whole], &mut self.pending);
         }
         work.metrics.show(work.adapter.counts());
     }
-}
-
-/// Appends what came out of `buffer`.
-fn drain(rewritten: &mut Rewritten, buffer: &[u8], pending: &mut Vec<u8>) {
-    if rewritten.diverted() {
-        if !rewritten.ended {
-            rewritten.upto(buffer, buffer.len());
-        }
-        pending.extend_from_slice(rewritten.bytes());
-    } else {
-        pending.extend_from_slice(buffer);
-    }
-    rewritten.clear();
 }
 
 impl Sink for Rewriter {
@@ -235,16 +281,29 @@ impl Sink for Rewriter {
             return Err(io::Error::other("a policy ends the run"));
         }
         self.enter(piece.source);
-        self.rewrite(&piece);
-        if piece.add_end && piece.ends && !piece.bytes.ends_with(b"\n") && !self.pending.is_empty() {
-            self.pending.push(b'\n');
-        }
+        let (bytes, mut then) = if self.lines.is_some() {
+            self.work(&piece)
+        } else {
+            self.rewrite(&piece);
+            if piece.add_end && piece.ends && !piece.bytes.ends_with(b"\n") && !self.pending.is_empty() {
+                self.pending.push(b'\n');
+            }
+            (piece.bytes.len(), Then::More)
+        };
+        self.head(piece.source);
         self.reports.give(&mut self.work.borrow_mut().adapter, &piece.source.name.to_string_lossy());
         let all = self.push()?;
         if all && self.work.borrow().adapter.failed.is_some() {
             return Err(io::Error::other("a policy ends the run"));
         }
-        Ok(Taken { bytes: piece.bytes.len(), then: if all { Then::More } else { Then::Blocked } })
+        if !all {
+            then = Then::Blocked;
+        }
+        Ok(Taken { bytes, then })
+    }
+
+    fn hold(&self) -> Duration {
+        self.lines.as_ref().map_or(Duration::MAX, Lines::hold)
     }
 
     fn flush(&mut self) -> io::Result<bool> {

@@ -33,6 +33,7 @@ mod output;
 mod place;
 mod policy;
 mod stream;
+mod worked;
 mod years;
 mod zone;
 
@@ -117,7 +118,7 @@ fn print(mut config: Config) -> Result<(), Error> {
     }
     let mut understood = true;
     if let Some(line) = config.test_line.take() {
-        let test = explain::line(&mut config.adapter, &line);
+        let test = explain::line(&mut config.adapter, config.worked.take(), &line);
         understood = test.rewritten;
         text.push_str(&test.text);
     }
@@ -130,13 +131,16 @@ fn print(mut config: Config) -> Result<(), Error> {
 }
 
 async fn serve(config: Config, cx: Context) -> Result<(), Error> {
-    let Config { adapter, strict, admin, follow, .. } = config;
+    let Config { adapter, strict, admin, follow, worked, line_stats, headers, stdout_pipe_size, .. } = config;
     let listener = admin.bind().await;
     let listener = listener.map_err(|error| {
         Error::failed("cannot serve the admin paths").caused_by(error).hint(kit_admin::BindError::HINT)
     })?;
     let state = kit_admin::Admin::new("date-adapter");
-    let metrics = metrics::Metrics::new(&state, adapter.formats());
+    let metrics = metrics::Metrics::new(&state, adapter.formats(), &line_stats);
+    if let Some(bytes) = stdout_pipe_size {
+        enlarge_pipe(bytes);
+    }
     // Dropped, and with it ended, when the work is done.
     let mut server = tokio::task::JoinSet::new();
     if let Some(listener) = listener {
@@ -146,9 +150,10 @@ async fn serve(config: Config, cx: Context) -> Result<(), Error> {
         metrics.count_reads(&state);
         let pulse = state.pulse("filter");
         state.condition("input open").met();
-        let (adapter, end) = filter::filter(adapter, metrics, cx.shutdown(), &pulse).await?;
+        let (adapter, end) = filter::filter(adapter, worked, metrics, cx.shutdown(), &pulse).await?;
         return conclude(&adapter, end, strict);
     }
+    let headers = kit_follow::Headers::new(headers, follow.several());
     let config = follow.config(cx.grace()).map_err(|error| {
         let hint = error.hint();
         Error::request(error.to_string()).hint(hint)
@@ -157,8 +162,15 @@ async fn serve(config: Config, cx: Context) -> Result<(), Error> {
     state.register(|registry| stats.register(registry, "date_adapter"));
     let pod = followed::Pod::new(&cx, state.pulse("follow loop"), state.condition("files opened"))?;
     let work = Rc::new(RefCell::new(followed::Work { adapter, metrics }));
-    followed::follow(config, Rc::clone(&work), stats, pod).await?;
+    followed::follow(config, Rc::clone(&work), (headers, worked), stats, pod).await?;
     conclude(&work.borrow().adapter, End::Done, strict)
+}
+
+fn enlarge_pipe(bytes: u64) {
+    let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if let Err(error) = rustix::pipe::fcntl_setpipe_size(std::io::stdout(), wanted) {
+        tracing::warn!(%error, bytes, "stdout's pipe keeps its size");
+    }
 }
 
 /// Turns the end of the stream into the end of the process.

@@ -1,6 +1,7 @@
 //! What a running date-adapter counts, for `/metrics`.
 
 use kit_admin::Admin;
+use kit_lines::LineStats;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -40,18 +41,18 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Registers everything; `formats` are the names of the input formats in their order.
-    pub(crate) fn new<'a>(admin: &Admin, formats: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn new<'a>(admin: &Admin, formats: impl Iterator<Item = &'a str>, lines_worked: &LineStats) -> Self {
         let lines = Family::<ResultLabel, Counter>::default();
         let dst = Family::<KindLabel, Counter>::default();
         let hits = Family::<FormatLabel, Counter>::default();
-        let [dropped, years, read, written] = std::array::from_fn(|_| Counter::default());
+        let [years, read, written] = std::array::from_fn(|_| Counter::default());
         admin.register(|registry| {
             let mut add = |name: &str, help: &str, counter: &Counter| {
                 registry.register(format!("date_adapter_{name}"), help, counter.clone());
             };
-            add("dropped_lines", "Lines that a policy left out", &dropped);
             add("year_inferred", "Stamps whose year was inferred", &years);
             add("bytes_written", "Bytes that stdout has accepted", &written);
+            lines_worked.register_findings(registry, "date_adapter");
             registry.register("date_adapter_lines", "Lines by what became of them", lines.clone());
             registry.register("date_adapter_dst", "Stamps in a gap or fold of daylight saving", dst.clone());
             registry.register("date_adapter_format_hits", "Stamps by the input format that read them", hits.clone());
@@ -67,7 +68,7 @@ impl Metrics {
             ],
             dst: [(kind("gap"), |counts| counts.gaps), (kind("fold"), |counts| counts.folds)],
             formats: formats.map(|name| hits.get_or_create_owned(&FormatLabel { format: name.to_owned() })).collect(),
-            dropped,
+            dropped: lines_worked.dropped("policy"),
             years,
             read,
             written,

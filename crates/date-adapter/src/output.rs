@@ -32,6 +32,19 @@ impl Output {
         self.copied != 0 || self.length != 0 || self.ended
     }
 
+    /// Appends to `to` what came out of `buffer`, and begins anew.
+    pub(crate) fn drain(&mut self, buffer: &[u8], to: &mut Vec<u8>) {
+        if self.diverted() {
+            if !self.ended {
+                self.upto(buffer, buffer.len());
+            }
+            to.extend_from_slice(self.bytes());
+        } else {
+            to.extend_from_slice(buffer);
+        }
+        self.clear();
+    }
+
     /// Copies what of the buffer has not been copied, up to `to`.
     #[inline(always)]
     pub(crate) fn upto(&mut self, buffer: &[u8], to: usize) {
