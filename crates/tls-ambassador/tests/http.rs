@@ -5,11 +5,14 @@
 mod framing;
 #[path = "http/h2.rs"]
 mod h2;
+#[path = "http/hostile.rs"]
+mod hostile;
 #[path = "http/identity.rs"]
 mod identity;
 #[path = "http/jwt.rs"]
 mod jwt;
 #[path = "http/lab.rs"]
 mod lab;
-#[path = "../../kit-tls/tests/pki/mod.rs"]
-mod pki;
+mod support;
+
+use support::pki;

@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "server/hostile.rs"]
+mod hostile;
 #[path = "server/rough.rs"]
 mod rough;
 #[path = "server/told.rs"]

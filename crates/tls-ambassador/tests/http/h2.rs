@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::lab::{App, Lab, ok};
 
-fn client(lab: &Lab, scenario: &str) -> Command {
+pub(super) fn client(lab: &Lab, scenario: &str) -> Command {
     client_with(lab, scenario, &lab.dir.path().join("tls.crt"))
 }
 

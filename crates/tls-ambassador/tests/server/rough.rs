@@ -10,27 +10,18 @@ use std::time::Duration;
 use kit_test::{Process, eventually, free_port};
 use serde_json::Value;
 
+use super::support;
 use super::support::pki::text;
 use super::support::{Door, Echo, PATIENCE, ambassador, ask, hello, peer};
 use super::{OK, Pki, pki};
 
 /// A client of `rough.py`.
 fn rough(door: &Door, pki: &Pki, scenario: &str, count: usize) -> Process {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/rough.py");
-    let mut command = Command::new("python3");
-    command.arg(script).arg(scenario).arg(door.port.to_string()).arg(&pki.root.ca.cert).arg(count.to_string());
-    Process::spawn_fed(&mut command)
-}
-
-fn said(process: Process) -> Value {
-    let exit = process.wait_within(PATIENCE);
-    serde_json::from_slice(&exit.stdout).unwrap_or_else(|error| panic!("{error}: {}", exit.stderr))
+    support::rough(door.port, &pki.root.ca.cert, scenario, count)
 }
 
 fn play(door: &Door, pki: &Pki, scenario: &str, count: usize) -> Value {
-    let mut process = rough(door, pki, scenario, count);
-    process.close_stdin();
-    said(process)
+    support::verdict(rough(door, pki, scenario, count), PATIENCE)
 }
 
 fn nothing_is_left(door: &Door) {

@@ -18,8 +18,11 @@ use kit_test::{Exit, Process, eventually, eventually_some, free_port, try_http_g
 /// Long enough for a loaded machine; only a failing test waits it out.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The binary under test: in a full run the one that ships, where it was built.
 pub fn ambassador() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tls-ambassador"));
+    let shipped =
+        variable("PODKIT_BIN_DIR").filter(|_| full()).map(|folder| PathBuf::from(folder).join("tls-ambassador"));
+    let mut command = Command::new(shipped.unwrap_or_else(|| env!("CARGO_BIN_EXE_tls-ambassador").into()));
     // The machine that runs the tests may name public authorities; a test says whom it trusts.
     command.env_remove("SSL_CERT_FILE");
     command
@@ -171,6 +174,33 @@ pub fn plain(port: u16, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut answer = vec![0; bytes.len()];
     stream.read_exact(&mut answer)?;
     Ok(answer)
+}
+
+/// A client of `rough.py`, which ends when its stdin is closed or its work is done.
+pub fn rough(port: u16, ca: &Path, scenario: &str, count: usize) -> Process {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/rough.py");
+    let mut command = Command::new("python3");
+    command.arg(script).arg(scenario).arg(port.to_string()).arg(ca).arg(count.to_string());
+    Process::spawn_fed(&mut command)
+}
+
+/// The last line that a client of `rough.py` said, once it has ended.
+pub fn verdict(mut process: Process, patience: Duration) -> serde_json::Value {
+    process.close_stdin();
+    let exit = process.wait_within(patience);
+    let said = String::from_utf8(exit.stdout).unwrap();
+    let last = said.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {said}{}", exit.stderr))
+}
+
+/// Whether long tests run whole instead of a part (`cargo xtask test --full`).
+pub fn full() -> bool {
+    variable("PODKIT_FULL").is_some()
+}
+
+#[expect(clippy::disallowed_methods, reason = "what a test run is told, not a tool")]
+fn variable(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
 }
 
 /// A free unix socket path, short enough for `sun_path`.

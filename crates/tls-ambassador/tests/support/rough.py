@@ -156,6 +156,10 @@ def crammed():
 
 def good():
     """Good clients one after the other until stdin ends: how many, and the slowest in milliseconds."""
+    work_until_told(lambda sock: roundtrip(sock, b"good"))
+
+
+def work_until_told(use):
     stop = threading.Event()
 
     def work():
@@ -163,12 +167,14 @@ def good():
             began = time.monotonic()
             try:
                 sock = connect()
-                roundtrip(sock, b"good")
+                use(sock)
                 sock.close()
                 facts["good"] += 1
             except Exception as error:
                 facts["failed"] += 1
                 facts["reason"] = repr(error)
+            if facts["good"] + facts["failed"] == 1:
+                print("under way", flush=True)
             facts["slowest"] = max(facts.get("slowest", 0), int((time.monotonic() - began) * 1000))
 
     thread = threading.Thread(target=work)
@@ -176,6 +182,69 @@ def good():
     sys.stdin.read()
     stop.set()
     thread.join()
+
+
+def swaps():
+    """Requests until stdin ends, every second one on a new connection. Tells each certificate when it is first met, by its serial."""
+    stop = threading.Event()
+    met = set()
+    facts["new"] = 0
+    began = time.monotonic()
+
+    def meet(sock):
+        serial = sock.getpeercert()["serialNumber"]
+        with lock:
+            if serial not in met:
+                met.add(serial)
+                print(json.dumps({"met": serial}), flush=True)
+
+    def work():
+        kept, uses = None, 0
+        while not stop.is_set():
+            try:
+                fresh = connect()
+                meet(fresh)
+                roundtrip(fresh, b"n" * 256)
+                if uses % 200 == 0:
+                    kept = connect()
+                    meet(kept)
+                uses += 1
+                roundtrip(kept, b"k" * 256)
+                fresh.close()
+                with lock:
+                    facts["good"] += 2
+                    facts["new"] += 1
+            except Exception as error:
+                kept, uses = None, 0
+                with lock:
+                    facts["failed"] += 1
+                    facts["reason"] = repr(error)
+
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    sys.stdin.read()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    facts["seconds"] = round(time.monotonic() - began, 1)
+    facts["met"] = len(met)
+
+
+def asked():
+    """Good HTTP clients, one after the other, until stdin ends."""
+    work_until_told(lambda sock: request(sock))
+
+
+def request(sock):
+    sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    answer = b""
+    while True:
+        part = sock.recv(65536)
+        if not part:
+            break
+        answer += part
+    assert answer.startswith(b"HTTP/1.1 200 "), answer[:100]
 
 
 def attempts():
