@@ -6,11 +6,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::args::{ProxyIn, ProxyOut};
 use crate::session::SessionFacts;
-use crate::socket::{PeerAddress, Socket};
+use crate::socket::PeerAddress;
 
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line of version 1, with its line end.
@@ -60,7 +60,7 @@ pub type Addresses = Option<(SocketAddr, SocketAddr)>;
 ///
 /// # Errors
 /// When the bytes are no header of an accepted form.
-pub async fn read(socket: &mut Socket, form: ProxyIn) -> io::Result<Addresses> {
+pub async fn read(socket: &mut (impl AsyncRead + Unpin), form: ProxyIn) -> io::Result<Addresses> {
     let mut start = [0; 12];
     socket.read_exact(&mut start).await?;
     if start == SIGNATURE && form != ProxyIn::V1 {
@@ -72,7 +72,7 @@ pub async fn read(socket: &mut Socket, form: ProxyIn) -> io::Result<Addresses> {
     Err(refused("the connection does not begin with a PROXY header"))
 }
 
-async fn read_line(socket: &mut Socket, mut line: Vec<u8>) -> io::Result<Addresses> {
+async fn read_line(socket: &mut (impl AsyncRead + Unpin), mut line: Vec<u8>) -> io::Result<Addresses> {
     while !line.ends_with(b"\r\n") {
         if line.len() >= LONGEST_LINE {
             return Err(refused("the PROXY line is too long"));
@@ -109,7 +109,7 @@ pub fn parse_line(line: &[u8]) -> io::Result<Addresses> {
     parsed().map(Some).ok_or_else(malformed)
 }
 
-async fn read_binary(socket: &mut Socket) -> io::Result<Addresses> {
+async fn read_binary(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Addresses> {
     let mut head = [0; 4];
     socket.read_exact(&mut head).await?;
     let length = usize::from(u16::from_be_bytes([head[2], head[3]]));

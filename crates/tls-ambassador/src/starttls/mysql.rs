@@ -15,7 +15,6 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::refused;
-use crate::socket::Socket;
 
 const CLIENT_PROTOCOL_41: u32 = 0x0200;
 const CLIENT_SSL: u32 = 0x0800;
@@ -137,7 +136,10 @@ pub fn error(sequence: u8, code: u16, message: &str) -> Packet {
 ///
 /// # Errors
 /// When the server offers no TLS or refuses; the client has been told in its own protocol.
-pub async fn ask(client: &mut Socket, server: &mut Socket) -> io::Result<Packet> {
+pub async fn ask(
+    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    server: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> io::Result<Packet> {
     let mut greeting = Packet::read(server).await?;
     if greeting.first() == Some(0xff) {
         // "Too many connections" and its kind come instead of a greeting, and only the client can make sense of it.
@@ -162,7 +164,7 @@ pub async fn ask(client: &mut Socket, server: &mut Socket) -> io::Result<Packet>
 ///
 /// # Errors
 /// When the server offers no TLS or refuses.
-pub async fn probe(server: &mut Socket) -> io::Result<()> {
+pub async fn probe(server: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
     const SECURE_CONNECTION: u32 = 0x8000;
     let greeting = Packet::read(server).await?;
     if !greeting.greeting_offers_tls() {
@@ -178,7 +180,10 @@ pub async fn probe(server: &mut Socket) -> io::Result<()> {
 ///
 /// # Errors
 /// When the client logs in without TLS; it has been told why not.
-pub async fn invite(client: &mut Socket, server: &mut Socket) -> io::Result<()> {
+pub async fn invite(
+    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    server: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> io::Result<()> {
     let mut greeting = Packet::read(server).await?;
     if greeting.first() == Some(0xff) {
         greeting.write(client).await?;

@@ -4,10 +4,9 @@
 
 use std::io;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::refused;
-use crate::socket::Socket;
 
 const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
@@ -21,7 +20,7 @@ const ASKS: usize = 4;
 /// # Errors
 /// When the server declines, answers with an error or breaks the protocol; its text is not passed on, since nobody has
 /// verified who wrote it (CVE-2024-10977).
-pub async fn ask(server: &mut Socket) -> io::Result<()> {
+pub async fn ask(server: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
     server.write_all(&request(SSL_REQUEST)).await?;
     match server.read_u8().await? {
         b'S' => Ok(()),
@@ -36,7 +35,7 @@ pub async fn ask(server: &mut Socket) -> io::Result<()> {
 ///
 /// # Errors
 /// When the client ends or insists.
-pub async fn first_message(client: &mut Socket) -> io::Result<Vec<u8>> {
+pub async fn first_message(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<Vec<u8>> {
     for _ in 0..ASKS {
         let mut head = [0; 8];
         client.read_exact(&mut head).await?;
@@ -62,7 +61,7 @@ pub enum Opening {
 ///
 /// # Errors
 /// When the client wants to talk in plain text; it has been told why not.
-pub async fn invite(client: &mut Socket) -> io::Result<Opening> {
+pub async fn invite(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<Opening> {
     for _ in 0..ASKS {
         let mut head = [0; 8];
         client.read_exact(&mut head).await?;
