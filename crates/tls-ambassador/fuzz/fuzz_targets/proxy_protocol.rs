@@ -1,0 +1,10 @@
+//! The entry point of the same name for libFuzzer.
+#![no_main]
+
+#[path = "../entry/proxy_protocol.rs"]
+mod entry;
+
+#[path = "../entry/script.rs"]
+mod script;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry::run(bytes));
