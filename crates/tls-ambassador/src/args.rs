@@ -149,6 +149,10 @@ pub struct DoorArgs {
     /// Let POST /quitquitquit on --admin-listen, from loopback only, end the process in order (for Jobs)
     #[arg(long)]
     pub quitquitquit: bool,
+
+    /// Do not give up the right to read other files (landlock) and to make other system calls (seccomp) at the start
+    #[arg(long)]
+    pub disable_sandbox: bool,
 }
 
 /// `server`

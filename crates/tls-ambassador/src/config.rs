@@ -41,6 +41,8 @@ pub struct DoorConfig {
     pub admin_listen: ListenAddress,
     /// Whether `/quitquitquit` exists.
     pub quitquitquit: bool,
+    /// Whether it shuts itself in.
+    pub sandbox: bool,
 }
 
 /// A checked `server`.
@@ -401,6 +403,7 @@ fn door_config(args: DoorArgs) -> Result<DoorConfig, Error> {
         threads,
         admin_listen,
         quitquitquit,
+        disable_sandbox,
     } = args;
     if listen.len() != target.len() {
         return Err(Error::request(format!("{} --listen and {} --target do not pair", listen.len(), target.len()))
@@ -419,6 +422,7 @@ fn door_config(args: DoorArgs) -> Result<DoorConfig, Error> {
         threads: threads.map_or_else(default_threads, |threads| usize::from(threads.get())),
         admin_listen,
         quitquitquit,
+        sandbox: !disable_sandbox,
     })
 }
 

@@ -28,6 +28,7 @@ mod neighbours;
 pub mod proxy_protocol;
 mod records;
 pub mod relay;
+pub mod sandbox;
 pub mod server;
 pub mod session;
 pub mod socket;
@@ -80,7 +81,17 @@ pub fn run(args: Args, cx: Context) -> Result<(), Error> {
     }
 }
 
+/// Before the first file is read and the first thread is started, so that all of them are inside.
+fn shut_in(cx: &Context, door: &config::DoorConfig, files: Vec<PathBuf>) {
+    if door.sandbox {
+        let log = cx.env("TLS_AMBASSADOR_TERMINATION_LOG").map_or_else(|| "/dev/termination-log".into(), PathBuf::from);
+        sandbox::enter(&sandbox::Needs::new(door.pairs.iter().map(|(listen, _)| listen), files, log));
+    }
+}
+
 fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
+    let keys = config.http.as_ref().and_then(|http| http.jwt.as_ref()).map(jwt::JwtConfig::paths);
+    shut_in(cx, &config.door, config.files.paths().into_iter().chain(keys.unwrap_or_default()).collect());
     let store = server_store(&config)?;
     let admin = lifecycle::admin();
     let shared = config.http.clone().map(|http| http::HttpShared::new(http, &admin)).transpose()?.map(Arc::new);
@@ -135,6 +146,7 @@ fn server_store(config: &ServerConfig) -> Result<Store<rustls::ServerConfig>, Er
 }
 
 fn tunnel(cx: &Context, config: ClientConfig) -> Result<(), Error> {
+    shut_in(cx, &config.door, config.files.paths());
     let store = client_store(&config)?;
     let config = Arc::new(config);
     if config.test_connections {

@@ -44,6 +44,10 @@ pub struct HttpArgs {
     #[arg(long, value_name = "N")]
     pub upstream_keepalive: Option<usize>,
 
+    /// Speak HTTP/2 to the app without TLS (h2c) for requests that come over HTTP/2, as gRPC needs; others go over HTTP/1.1
+    #[arg(long)]
+    pub upstream_h2c: bool,
+
     /// How the app is told who asks; what clients say of it is dropped unless they are a --trusted-proxy; default x-forwarded
     #[arg(long, value_name = "FORM")]
     pub forwarded: Option<Forwarded>,
@@ -91,6 +95,8 @@ pub struct HttpConfig {
     pub h2_max_streams: u32,
     /// Idle connections to the app, per thread.
     pub upstream_keepalive: usize,
+    /// HTTP/2 requests reach the app over HTTP/2.
+    pub upstream_h2c: bool,
     /// How the app is told who asks.
     pub forwarded: Forwarded,
     /// Say the client's certificate.
@@ -132,6 +138,7 @@ impl HttpArgs {
             ("--max-body-bytes", self.max_body_bytes.is_some()),
             ("--h2-max-streams", self.h2_max_streams.is_some()),
             ("--upstream-keepalive", self.upstream_keepalive.is_some()),
+            ("--upstream-h2c", self.upstream_h2c),
             ("--forwarded", self.forwarded.is_some()),
             ("--xfcc", self.xfcc),
             ("--strip-header", !self.strip_header.is_empty()),
@@ -154,6 +161,7 @@ impl HttpConfig {
             max_body_bytes,
             h2_max_streams,
             upstream_keepalive,
+            upstream_h2c,
             forwarded,
             xfcc,
             strip_header,
@@ -186,6 +194,7 @@ impl HttpConfig {
             max_body_bytes,
             h2_max_streams: h2_max_streams.unwrap_or(100).clamp(1, 10_000),
             upstream_keepalive: upstream_keepalive.unwrap_or(64),
+            upstream_h2c,
             forwarded: forwarded.unwrap_or(Forwarded::XForwarded),
             xfcc,
             strip,

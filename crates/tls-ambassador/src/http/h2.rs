@@ -5,7 +5,8 @@
 //! limits: streams at once, resets of streams that were not yet accepted, resets that a client provokes, the size of a
 //! header list; windows and send buffers are small enough for a thousand attackers.
 //!
-//! Not passed on: trailers in either direction, and server push, which no longer exists.
+//! Not passed on: trailers to and from an app that speaks HTTP/1.1 (with `--upstream-h2c` they pass, see [`h2_app`]), and
+//! server push, which no longer exists.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -28,6 +29,7 @@ use super::caller::Caller;
 use super::forward;
 use super::framing::Framing;
 use super::gate::{self, Denial};
+use super::h2_app::{self, Channel};
 use super::h2_stream::{AppStream, H2Body, Upload};
 use super::metrics::Method;
 use super::pool::Pool;
@@ -48,8 +50,9 @@ const CONNECTION_WINDOW: u32 = 512 << 10;
 const SEND_BUFFER: usize = 64 << 10;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Runs hyper's own tasks beside their connection.
 #[derive(Clone, Copy)]
-struct OnThisThread;
+pub(super) struct OnThisThread;
 
 impl<F: Future + 'static> Executor<F> for OnThisThread {
     fn execute(&self, future: F) {
@@ -64,6 +67,7 @@ pub(super) struct Streams {
     pub(super) http: Rc<Http>,
     door: Rc<Door>,
     pub(super) pool: Rc<Pool<Socket>>,
+    pub(super) channel: Rc<Channel>,
     caller: Caller,
     pub(super) deadline: Rc<Deadline>,
     open: Cell<usize>,
@@ -104,8 +108,9 @@ impl Drop for Open {
 pub(super) async fn serve(http: Rc<Http>, door: Rc<Door>, caller: Caller, stream: TlsStream) {
     let deadline = http.timers.deadline();
     deadline.set(http.config.idle_timeout);
-    let pool = http.pool(&door);
-    let streams = Rc::new(Streams { http: Rc::clone(&http), door, pool, caller, deadline, open: Cell::new(0) });
+    let (pool, channel) = (http.pool(&door), http.channel(&door));
+    let streams =
+        Rc::new(Streams { http: Rc::clone(&http), door, pool, channel, caller, deadline, open: Cell::new(0) });
     let service = service_fn(|request| {
         let open = Open::new(&streams);
         async move { Ok::<_, Infallible>(answer(open, request).await) }
@@ -149,18 +154,20 @@ pub(super) async fn serve(http: Rc<Http>, door: Rc<Door>, caller: Caller, stream
 async fn answer(open: Open, request: H2Request<Incoming>) -> H2Response<H2Body> {
     let began = Instant::now();
     let method = Method::of(request.method().as_str());
+    let grpc = h2_app::is_grpc(request.headers());
     let metrics_of = Rc::clone(&open.0);
     match pass(open, request, method, began).await {
         Ok(response) => response,
         Err((refusal, challenge)) => {
             let took = began.elapsed();
             metrics_of.http.shared.metrics.request(method, "2", refusal.status, took);
-            own_answer(refusal, challenge.as_deref())
+            if grpc { h2_app::grpc_answer(refusal) } else { own_answer(refusal, challenge.as_deref()) }
         }
     }
 }
 
-type Failure = (Refusal, Option<String>);
+/// The answer, and the value of WWW-Authenticate.
+pub(super) type Failure = (Refusal, Option<String>);
 
 async fn pass(
     open: Open,
@@ -178,6 +185,11 @@ async fn pass(
             Err(Denial::KeyWanted) => open.0.http.await_key().await,
         }
     };
+    if open.0.http.config.upstream_h2c {
+        let takes_trailers = parts.headers.get(header::TE).is_some_and(|te| te == "trailers");
+        let answer = h2_app::pass(open, &out, takes_trailers, body, (method, began)).await;
+        return answer;
+    }
     let replayable = ended && method.is_idempotent();
     let to_head = method == Method::Head;
     let mut upload = Upload::new(out, framing, (!ended).then_some(body));
@@ -204,7 +216,7 @@ async fn pass(
     }
 }
 
-async fn dial(streams: &Streams) -> Result<Socket, Failure> {
+pub(super) async fn dial(streams: &Streams) -> Result<Socket, Failure> {
     streams.door.target.dial(streams.http.config.connect_timeout).await.map_err(|error| {
         tracing::warn!(target = %streams.door.target, %error, "cannot connect to the app");
         (refuse(502, "cannot connect to the app"), None)
@@ -272,7 +284,7 @@ fn head(streams: &Streams, parts: &request::Parts, ended: bool, out: &mut Vec<u8
     };
     let mut extra = streams.http.buffers.text();
     let admitted = gate::admit(&streams.http, &streams.caller, &request, &mut extra)?;
-    if chunked {
+    if chunked && !streams.http.config.upstream_h2c {
         extra.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     forward::request_head(out, None, &request, &admitted.added(&streams.caller, &extra));

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
 use super::h2::Open;
+use super::h2_app::Relayed;
 use super::metrics::Method;
 use super::request::{MAX_HEADERS, Refusal, Scan, refuse};
 use super::response::Response;
@@ -46,13 +47,19 @@ impl Upload {
 pub(super) enum H2Body {
     /// Ours.
     Own(Option<Bytes>),
-    /// The app's.
+    /// The app's, over HTTP/1.1.
     App(Box<AppStream>),
+    /// The app's, over HTTP/2.
+    Relayed(Box<Relayed>),
 }
 
 impl H2Body {
     pub(super) fn own(text: String) -> H2Body {
         H2Body::Own(Some(Bytes::from(text)))
+    }
+
+    pub(super) fn none() -> H2Body {
+        H2Body::Own(None)
     }
 }
 
@@ -306,6 +313,7 @@ impl Body for H2Body {
         match self.get_mut() {
             H2Body::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             H2Body::App(stream) => stream.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
+            H2Body::Relayed(stream) => stream.poll_frame(cx),
         }
     }
 
@@ -313,12 +321,14 @@ impl Body for H2Body {
         match self {
             H2Body::Own(text) => text.is_none(),
             H2Body::App(stream) => stream.framing.is_done() && stream.socket.is_none(),
+            H2Body::Relayed(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             H2Body::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            H2Body::Relayed(stream) => stream.size_hint(),
             H2Body::App(stream) => match stream.framing {
                 Framing::Done if !stream.to_head => SizeHint::with_exact(0),
                 Framing::Length(left) => SizeHint::with_exact(left),

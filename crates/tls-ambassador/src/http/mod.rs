@@ -22,6 +22,7 @@ pub mod forward;
 pub mod framing;
 mod gate;
 mod h2;
+mod h2_app;
 mod h2_stream;
 pub mod metrics;
 pub mod names;

@@ -10,6 +10,7 @@ use kit_run::Error;
 
 use super::buffers::Buffers;
 use super::config::HttpConfig;
+use super::h2_app::Channel;
 use super::metrics::Metrics;
 use super::pool::Pool;
 use super::timers::Timers;
@@ -79,8 +80,13 @@ pub fn check_keys(config: &JwtConfig) -> Result<Option<KeySet>, Error> {
     Ok(Some(set))
 }
 
-/// Idle connections to one door's target; a door is known by its address, since each lives as long as its thread.
-type DoorPool = (*const Door, Rc<Pool<Socket>>);
+/// Connections to one door's target; a door is known by its address, since each lives as long as its thread.
+#[derive(Debug)]
+struct ToApp {
+    door: *const Door,
+    pool: Rc<Pool<Socket>>,
+    channel: Rc<Channel>,
+}
 
 /// What the connections of one thread share.
 #[derive(Debug)]
@@ -90,7 +96,7 @@ pub struct Http {
     pub(super) buffers: Buffers,
     pub(super) timers: Timers,
     pub(super) tokens: RefCell<Cache>,
-    pools: RefCell<Vec<DoorPool>>,
+    apps: RefCell<Vec<ToApp>>,
     draining: Cell<bool>,
     sweeping: Cell<bool>,
 }
@@ -104,7 +110,7 @@ impl Http {
             buffers: Buffers::default(),
             timers: Timers::new(config.shortest()),
             tokens: RefCell::new(Cache::default()),
-            pools: RefCell::new(Vec::new()),
+            apps: RefCell::new(Vec::new()),
             draining: Cell::new(false),
             sweeping: Cell::new(false),
             shared,
@@ -120,14 +126,24 @@ impl Http {
 
     /// Idle connections to the target of `door`.
     pub(super) fn pool(&self, door: &Rc<Door>) -> Rc<Pool<Socket>> {
-        let key = Rc::as_ptr(door);
-        let mut pools = self.pools.borrow_mut();
-        if let Some((_, pool)) = pools.iter().find(|(known, _)| *known == key) {
-            return Rc::clone(pool);
-        }
-        let pool = Rc::new(Pool::new(self.config.upstream_keepalive, APP_IDLE));
-        pools.push((key, Rc::clone(&pool)));
-        pool
+        self.to_app(door, |app| Rc::clone(&app.pool))
+    }
+
+    /// The HTTP/2 connection to the target of `door`.
+    pub(super) fn channel(&self, door: &Rc<Door>) -> Rc<Channel> {
+        self.to_app(door, |app| Rc::clone(&app.channel))
+    }
+
+    fn to_app<T>(&self, door: &Rc<Door>, pick: impl FnOnce(&ToApp) -> T) -> T {
+        let door = Rc::as_ptr(door);
+        let mut apps = self.apps.borrow_mut();
+        let known = apps.iter().position(|app| app.door == door);
+        let index = known.unwrap_or_else(|| {
+            let pool = Rc::new(Pool::new(self.config.upstream_keepalive, APP_IDLE));
+            apps.push(ToApp { door, pool, channel: Rc::default() });
+            apps.len() - 1
+        });
+        pick(&apps[index])
     }
 
     /// Waits until token keys were fetched once more, or could not be.
@@ -154,7 +170,7 @@ impl Http {
             }
             let now = Instant::now();
             let connections = self.timers.sweep(now);
-            let idle = self.pools.borrow().iter().fold(false, |any, (_, pool)| pool.sweep(now) || any);
+            let idle = self.apps.borrow().iter().fold(false, |any, app| app.pool.sweep(now) || any);
             if !connections && !idle {
                 self.sweeping.set(false);
                 return;

@@ -150,6 +150,15 @@ pub struct JwtConfig {
     pub max_stale: Duration,
 }
 
+impl JwtConfig {
+    /// Files that are read while serving.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let set = if let KeySource::File(path) = &self.keys { Some(path) } else { None };
+        [set, self.authorities.as_ref(), self.credential.as_ref()].into_iter().flatten().cloned().collect()
+    }
+}
+
 struct Defaults {
     issuers: &'static [&'static str],
     keys: Option<&'static str>,

@@ -31,6 +31,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("perl", "perl"),
     // A module and not a program: an absolute path is looked for as it is.
     ("/usr/lib/python3/dist-packages/h2/connection.py", "python3-h2"),
+    ("/usr/lib/python3/dist-packages/grpc/__init__.py", "python3-grpcio"),
     ("pg_ctlcluster", "postgresql"),
     ("podman", "podman"),
     ("python3", "python3"),
