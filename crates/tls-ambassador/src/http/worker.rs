@@ -170,8 +170,9 @@ impl Http {
             }
             let now = Instant::now();
             let connections = self.timers.sweep(now);
-            let idle = self.apps.borrow().iter().fold(false, |any, app| app.pool.sweep(now) || any);
-            if !connections && !idle {
+            // Each pool has to be looked at, whatever the one before holds.
+            let idle = self.apps.borrow().iter().filter(|app| app.pool.sweep(now)).count();
+            if !connections && idle == 0 {
                 self.sweeping.set(false);
                 return;
             }
