@@ -6,6 +6,7 @@ use std::time::Duration;
 use kit_units::{duration, size};
 
 use crate::config::{Config, Follow, Input, LineEnds, OnStateError, Watch};
+use crate::feed::Feed;
 use crate::glob::Glob;
 use crate::lines::LineEnd;
 use crate::siblings::Siblings;
@@ -133,6 +134,18 @@ pub enum ArgsError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Standard input or a FIFO beside other files.
+    #[error("{path} is no regular file and can only be followed alone")]
+    NotAlone {
+        /// As it is shown.
+        path: String,
+    },
+    /// A place in something that cannot be read twice.
+    #[error("--state-file cannot remember a place in {path}")]
+    NoPlace {
+        /// As it is shown.
+        path: String,
+    },
     /// A duration that would spin.
     #[error("--poll 0s would never pause")]
     Poll,
@@ -148,6 +161,10 @@ impl ArgsError {
         match self {
             Self::NoFile => "name a file, for example: -n+1 -F /var/log/nginx/access.log",
             Self::Pattern { .. } => "close every [ and {, or name the file with a ? for the odd character",
+            Self::NotAlone { .. } => "start one follower for it and another one for the files",
+            Self::NoPlace { .. } => {
+                "what a pipe has given is gone: leave --state-file out, or let the app write a file"
+            }
             Self::Poll => "250ms is the default",
             Self::Fingerprint => "1KiB is the default",
         }
@@ -204,7 +221,20 @@ impl FollowArgs {
             Glob::new(text)
                 .map_err(|problem| ArgsError::Pattern { pattern: text.to_string_lossy().into_owned(), problem })
         };
+        let feed = file.iter().find_map(|path| Feed::of(path));
+        if let Some(feed) = &feed {
+            let path = feed.shown().display().to_string();
+            if file.len() > 1 {
+                return Err(ArgsError::NotAlone { path });
+            }
+            if state_file.is_some() {
+                return Err(ArgsError::NoPlace { path });
+            }
+        }
         let inputs = file.into_iter().map(|path| {
+            if let Some(path) = Feed::input_file(&path) {
+                return Ok(Input::File(path));
+            }
             Ok(match path.as_os_str() {
                 // A file that exists under that very name is no pattern.
                 text if Glob::is_pattern(text) && !path.exists() => Input::Pattern(glob(text)?),
@@ -212,7 +242,8 @@ impl FollowArgs {
             })
         });
         Ok(Config {
-            inputs: inputs.collect::<Result<_, _>>()?,
+            inputs: if feed.is_some() { Vec::new() } else { inputs.collect::<Result<_, _>>()? },
+            feed,
             follow: if follow == "descriptor" { Follow::Descriptor } else { Follow::Name },
             retry: !no_retry,
             exit_on_eof,

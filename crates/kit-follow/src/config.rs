@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::feed::Feed;
 use crate::glob::Glob;
 use crate::lines::LineEnd;
 use crate::siblings::Siblings;
@@ -61,6 +62,8 @@ pub enum LineEnds {
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) inputs: Vec<Input>,
+    /// Standard input or a FIFO, followed instead of `inputs`.
+    pub(crate) feed: Option<Feed>,
     pub(crate) follow: Follow,
     /// Missing and unreadable files are waited for.
     pub(crate) retry: bool,

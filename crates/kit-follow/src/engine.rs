@@ -339,10 +339,31 @@ impl<S: Sink> Engine<S> {
             followed.bytes_read.inc_by(bytes as u64);
             self.moved = Instant::now();
         }
+        self.targets[target].generations[at].add_end = false;
+        if std::mem::take(&mut self.targets[target].generations[at].owes_end) {
+            self.hand_over_end(target, at)?;
+        }
         self.in_flight = None;
         self.targets[target].generations[at].continues = false;
         self.taken(target, at)?;
         Ok(Step::Dry)
+    }
+
+    /// The line end that a last line will never get. A sink that moves bytes keeps it where the output is stuck.
+    fn hand_over_end(&mut self, target: usize, at: usize) -> Result<(), FollowError> {
+        let followed = &self.targets[target];
+        let piece = Piece {
+            source: &followed.source,
+            offset: followed.generations[at].offset,
+            bytes: followed.line_end.bytes(),
+            begins: false,
+            ends: true,
+            line_end: followed.line_end,
+            line_bytes: None,
+            add_end: true,
+            last: true,
+        };
+        self.sink.take(piece).map(drop).map_err(FollowError::Output)
     }
 
     /// Offers the next window of a batch. The inner error is the step to stop with.
@@ -477,32 +498,10 @@ impl<S: Sink> Engine<S> {
             return Ok(Step::Dry);
         }
         generation.set_batch(size).map_err(FollowError::Read)?;
-        // A sink that moves bytes gets the end as a piece of its own.
-        let apart = add_end && self.sink.moves();
-        generation.add_end = add_end && !apart;
-        match self.hand_over_batch(target, at)? {
-            Step::Dry => {}
-            other => return Ok(other),
-        }
-        let followed = &mut self.targets[target];
-        followed.generations[at].add_end = false;
-        if apart {
-            let (offset, bytes) = (followed.generations[at].offset, followed.line_end.bytes());
-            let source = &followed.source;
-            let piece = Piece {
-                source,
-                offset,
-                bytes,
-                begins: false,
-                ends: true,
-                line_end: followed.line_end,
-                line_bytes: None,
-                add_end: true,
-                last: true,
-            };
-            self.sink.take(piece).map_err(FollowError::Output)?;
-        }
-        Ok(Step::Dry)
+        // Remembered in the generation: the output may get stuck in the middle of the line.
+        generation.owes_end = add_end && self.sink.moves();
+        generation.add_end = add_end && !generation.owes_end;
+        self.hand_over_batch(target, at)
     }
 
     /// A batch is with the sink: its place is remembered once the output has accepted it.
@@ -540,7 +539,7 @@ impl<S: Sink> Engine<S> {
         }
         let mut trace = generation.trace();
         trace.offset = generation.offset;
-        let saved = Saved { path, trace, order: generation.number, closed };
+        let saved = Saved { path, trace, order: generation.number, closed, seen: generation.seen };
         generation.saved = Some(generation.offset);
         match state.save(&mut generation.slot, &saved) {
             Ok(()) => self.stats.checkpoint_writes.inc(),

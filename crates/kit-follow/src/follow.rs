@@ -22,6 +22,8 @@ pub enum Command {
     Drain,
     /// Look at everything anew.
     Rescan,
+    /// Say by a notice, as one line of JSON, which files are open and how far they were handed over.
+    Status,
     /// Nothing: the loop was asked whether it runs.
     Nothing,
 }
@@ -94,6 +96,9 @@ pub async fn follow<S: Sink, H: Host>(
     host: &mut H,
     stats: Stats,
 ) -> Result<Outcome, FollowError> {
+    if let Some(feed) = &config.feed {
+        return crate::stream::follow(&config, feed, sink, host, stats).await;
+    }
     let mut engine = Engine::new(config, sink, stats);
     engine.open_state()?;
     engine.choose_watch();
@@ -108,15 +113,15 @@ pub async fn follow<S: Sink, H: Host>(
 }
 
 /// What decides when to end.
-struct Ending {
+pub(crate) struct Ending {
     began: Instant,
-    drain: Option<Instant>,
+    pub(crate) drain: Option<Instant>,
     finishing: bool,
-    processes: Vec<Process>,
+    pub(crate) processes: Vec<Process>,
 }
 
 impl Ending {
-    fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let processes = config.processes.iter().map(|pid| Process::open(*pid)).collect();
         Self { began: Instant::now(), drain: None, finishing: false, processes }
     }
@@ -305,6 +310,10 @@ impl<S: Sink, H: Host> Loop<'_, S, H> {
                 self.engine.patterns_changed = true;
                 self.check = Instant::now();
             }
+            Some(Command::Status) => {
+                let status = self.engine.status();
+                self.host.notice(&status);
+            }
             Some(Command::Nothing) | None => {}
         }
         if all {
@@ -401,7 +410,7 @@ impl<S: Sink> Engine<S> {
 }
 
 /// A process whose end ends the following (`--pid`).
-enum Process {
+pub(crate) enum Process {
     /// Readable when the process is gone.
     Descriptor(tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>),
     /// Asked from time to time, where the kernel has no descriptors for processes.
@@ -422,11 +431,11 @@ impl Process {
         }
     }
 
-    fn is_asked(&self) -> bool {
+    pub(crate) fn is_asked(&self) -> bool {
         matches!(self, Self::Asked(_))
     }
 
-    fn is_gone(&mut self) -> bool {
+    pub(crate) fn is_gone(&mut self) -> bool {
         let gone = match self {
             Self::Gone => true,
             Self::Asked(pid) => rustix::process::test_kill_process(*pid) == Err(rustix::io::Errno::SRCH),
@@ -444,7 +453,7 @@ impl Process {
 }
 
 /// Returns when one of the processes that can be waited for is gone.
-fn any_process(processes: &[Process]) -> impl Future<Output = ()> + '_ {
+pub(crate) fn any_process(processes: &[Process]) -> impl Future<Output = ()> + '_ {
     std::future::poll_fn(move |context| {
         for process in processes {
             if let Process::Descriptor(waited) = process

@@ -55,6 +55,8 @@ pub(crate) struct Generation {
     pub(crate) continues: bool,
     /// The current batch is a last line that will never get its end.
     pub(crate) add_end: bool,
+    /// A line end is owed after the current batch: a sink that moves bytes gets it as a piece of its own.
+    pub(crate) owes_end: bool,
     marker: Box<[u8; MARKER_BYTES]>,
     marker_bytes: usize,
     /// The marker holds the bytes before this offset.
@@ -137,6 +139,7 @@ impl Generation {
             batch_start: offset,
             continues: false,
             add_end: false,
+            owes_end: false,
             marker: Box::new([0; MARKER_BYTES]),
             marker_bytes: 0,
             marker_at: offset,
@@ -407,6 +410,7 @@ impl Generation {
     pub(crate) fn restart(&mut self, head: usize) -> io::Result<()> {
         self.offset = 0;
         self.batch_end = 0;
+        self.owes_end = false;
         self.batch_start = 0;
         self.searched = 0;
         self.truncated = true;

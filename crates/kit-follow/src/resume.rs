@@ -163,6 +163,7 @@ impl<S: Sink> Engine<S> {
                 "a generation that was being read is gone; what it had after this offset is lost"
             );
             self.stats.missed.inc();
+            self.stats.lost("deleted", saved.seen.saturating_sub(saved.trace.offset));
             if let Some(state) = self.state.as_mut() {
                 let _ = state.save(&mut Some(*slot), &Saved { closed: true, ..*saved });
             }

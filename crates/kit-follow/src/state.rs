@@ -35,6 +35,8 @@ pub(crate) struct Saved {
     pub(crate) order: u64,
     /// Everything was handed over and the file was closed.
     pub(crate) closed: bool,
+    /// The size it had; 0 in records of earlier programs.
+    pub(crate) seen: u64,
 }
 
 /// Why a state file cannot be used.
@@ -119,6 +121,8 @@ pub(crate) struct StateFile {
     pub(crate) path: PathBuf,
     slots: Vec<Slot>,
     sequence: u64,
+    /// The header stands in the file. Without it no record is found again.
+    headed: bool,
     /// The last write failed, and that has been said.
     failing: bool,
 }
@@ -146,7 +150,8 @@ impl StateFile {
             let _ = read_at(&file, &mut pid, 12);
             return Err(StateError::InUse { path: path.to_owned(), holder: u32::from_le_bytes(pid) });
         }
-        let mut state = Self { file, path: path.to_owned(), slots: Vec::new(), sequence: 0, failing: false };
+        let mut state =
+            Self { file, path: path.to_owned(), slots: Vec::new(), sequence: 0, headed: false, failing: false };
         let mut was_reset = false;
         let saved = match state.load().map_err(failed)? {
             Ok(saved) => saved,
@@ -159,7 +164,8 @@ impl StateFile {
                 Vec::new()
             }
         };
-        state.write_header();
+        // A full disk is met again, and told, with the first record.
+        let _ = state.write_header();
         Ok((state, saved, was_reset))
     }
 
@@ -183,7 +189,8 @@ impl StateFile {
         if version != VERSION {
             return Ok(Err(format!("has version {version}; this program reads version {VERSION}")));
         }
-        let count = (size.saturating_sub(HEADER) / SLOT).min(MOST_SLOTS);
+        // Of the last pair only the first record may have been written.
+        let count = size.saturating_sub(HEADER).div_ceil(SLOT).min(MOST_SLOTS);
         let mut saved = Vec::new();
         for index in 0..usize::try_from(count).unwrap_or(0) {
             let mut pair = [0; 2 * RECORD];
@@ -204,14 +211,16 @@ impl StateFile {
         Ok(Ok(saved))
     }
 
-    /// The magic, the version and who holds the lock. A full disk is met again, and told, with the first record.
-    fn write_header(&mut self) {
+    /// The magic, the version and who holds the lock.
+    fn write_header(&mut self) -> io::Result<()> {
         let mut bytes = [0; FIRST_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[12..16].copy_from_slice(&std::process::id().to_le_bytes());
         let wanted = if self.slots.is_empty() { FIRST_BYTES } else { RECORD };
-        let _ = write_at(&self.file, &bytes[..wanted], 0);
+        write_at(&self.file, &bytes[..wanted], 0)?;
+        self.headed = true;
+        Ok(())
     }
 
     /// Remembers a generation, in its slot or, the first time, in a free one.
@@ -223,7 +232,8 @@ impl StateFile {
         self.sequence += 1;
         self.slots[index] = Slot { sequence: self.sequence, closed: saved.closed, used: true };
         let place = HEADER + index as u64 * SLOT + (self.sequence % 2) * RECORD as u64;
-        let written = write_at(&self.file, &encode(self.sequence, saved), place);
+        let header = if self.headed { Ok(()) } else { self.write_header() };
+        let written = header.and_then(|()| write_at(&self.file, &encode(self.sequence, saved), place));
         match (&written, self.failing) {
             (Err(error), false) => {
                 tracing::warn!(path = %self.path.display(), %error, "state file cannot be written; following goes on, a restart would repeat lines");
@@ -270,6 +280,7 @@ fn encode(sequence: u64, saved: &Saved) -> [u8; RECORD] {
         trace.marker.digest,
         saved.order,
         u64::from(saved.closed),
+        saved.seen,
     ];
     let mut record = [0; RECORD];
     for (at, word) in words.iter().enumerate() {
@@ -293,7 +304,7 @@ fn decode(record: &[u8]) -> Option<(u64, Saved)> {
         offset: word(7),
         marker: Print { bytes: marker, digest: word(8) },
     };
-    Some((word(0), Saved { path: word(1), trace, order: word(9), closed: word(10) & 1 == 1 }))
+    Some((word(0), Saved { path: word(1), trace, order: word(9), closed: word(10) & 1 == 1, seen: word(11) }))
 }
 
 #[cfg(test)]
@@ -307,7 +318,7 @@ mod tests {
             offset,
             marker: Print::of(b"marker"),
         };
-        Saved { path: 9, trace, order: 4, closed: false }
+        Saved { path: 9, trace, order: 4, closed: false, seen: 30 }
     }
 
     #[test]
@@ -339,6 +350,22 @@ mod tests {
         drop(state);
         let (_, found, _) = StateFile::open(&path, false).unwrap();
         assert_eq!(found, [(0, saved(3))]);
+    }
+
+    #[test]
+    fn every_generation_is_read_back_whichever_record_of_the_last_pair_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        for count in 1..40 {
+            let _ = std::fs::remove_file(&path);
+            let (mut state, _, _) = StateFile::open(&path, false).unwrap();
+            for order in 0..count {
+                state.save(&mut None, &Saved { order, ..saved(order) }).unwrap();
+            }
+            drop(state);
+            let (_, found, _) = StateFile::open(&path, false).unwrap();
+            assert_eq!(found.len() as u64, count);
+        }
     }
 
     #[test]

@@ -32,6 +32,10 @@ pub struct Args {
     #[arg(long, value_name = "WHEN", default_value = "never", help_heading = "Output")]
     pub(crate) headers: When,
 
+    /// Without a FILE read standard input, as GNU tail does
+    #[arg(long, hide = true)]
+    pub(crate) input_if_no_file: bool,
+
     /// Copy bytes instead of splicing pages of the file: for apps that rewrite their log in place
     #[arg(long, help_heading = "Output")]
     pub(crate) copy: bool,

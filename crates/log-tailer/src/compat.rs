@@ -192,6 +192,9 @@ impl Gnu {
         if self.short && self.follow.is_none() && !self.retry {
             made.push("--exit-on-eof".to_owned());
         }
+        if self.short {
+            made.push("--input-if-no-file".to_owned());
+        }
         if let Some(headers) = self.headers.or_else(|| self.short.then_some("auto")) {
             made.push(format!("--headers={headers}"));
         }
@@ -239,20 +242,29 @@ mod tests {
 
     #[test]
     fn the_arguments_of_a_tail_sidecar_keep_their_meaning() {
-        check("-n+1 -F /var/log/a.log", "--start-at=lines=+1 --follow=name --headers=auto /var/log/a.log");
-        check("-f /logs/a.json", "--start-at=lines=-10 --follow=descriptor --no-retry --headers=auto /logs/a.json");
-        check("-F a", "--start-at=lines=-10 --follow=name --headers=auto a");
-        check("-n 5 a", "--start-at=lines=-5 --no-retry --exit-on-eof --headers=auto a");
-        check("-c +3 -f a", "--start-at=bytes=+3 --follow=descriptor --no-retry --headers=auto a");
-        check("-fqn 5 a", "--start-at=lines=-5 --follow=descriptor --no-retry --headers=never a");
-        check("-n2K -zv a", "--start-at=lines=-2048 --no-retry --exit-on-eof --headers=always --zero-terminated a");
-        check("-s 0.5 -F a", "--start-at=lines=-10 --follow=name --headers=auto --poll=500ms a");
-        check("-20f a", "--start-at=lines=-20 --follow=descriptor --no-retry --headers=auto a");
-        check("+5 a", "--start-at=lines=+5 --no-retry --exit-on-eof --headers=auto a");
+        check(
+            "-n+1 -F /var/log/a.log",
+            "--start-at=lines=+1 --follow=name --input-if-no-file --headers=auto /var/log/a.log",
+        );
+        check(
+            "-f /logs/a.json",
+            "--start-at=lines=-10 --follow=descriptor --no-retry --input-if-no-file --headers=auto /logs/a.json",
+        );
+        check("-F a", "--start-at=lines=-10 --follow=name --input-if-no-file --headers=auto a");
+        check("-n 5 a", "--start-at=lines=-5 --no-retry --exit-on-eof --input-if-no-file --headers=auto a");
+        check("-c +3 -f a", "--start-at=bytes=+3 --follow=descriptor --no-retry --input-if-no-file --headers=auto a");
+        check("-fqn 5 a", "--start-at=lines=-5 --follow=descriptor --no-retry --input-if-no-file --headers=never a");
+        check(
+            "-n2K -zv a",
+            "--start-at=lines=-2048 --no-retry --exit-on-eof --input-if-no-file --headers=always --zero-terminated a",
+        );
+        check("-s 0.5 -F a", "--start-at=lines=-10 --follow=name --input-if-no-file --headers=auto --poll=500ms a");
+        check("-20f a", "--start-at=lines=-20 --follow=descriptor --no-retry --input-if-no-file --headers=auto a");
+        check("+5 a", "--start-at=lines=+5 --no-retry --exit-on-eof --input-if-no-file --headers=auto a");
         check("--follow=name --retry a", "--follow=name a");
         check(
             "--lines=3 --pid=7 --follow a",
-            "--start-at=lines=-3 --follow=descriptor --no-retry --headers=auto --pid=7 a",
+            "--start-at=lines=-3 --follow=descriptor --no-retry --input-if-no-file --headers=auto --pid=7 a",
         );
     }
 

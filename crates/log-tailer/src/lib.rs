@@ -14,6 +14,7 @@
 
 mod args;
 mod compat;
+mod either;
 pub mod exit;
 mod pod;
 mod raw;

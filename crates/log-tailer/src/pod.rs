@@ -8,6 +8,7 @@ use kit_run::{Context, Error, Shutdown, Signal, SignalStream};
 pub(crate) struct Pod {
     shutdown: Shutdown,
     hangup: SignalStream,
+    user: SignalStream,
     pulse: Pulse,
     opened: Condition,
     draining: bool,
@@ -17,7 +18,9 @@ impl Pod {
     pub(crate) fn new(context: &Context, pulse: Pulse, opened: Condition) -> Result<Self, Error> {
         let hangup =
             context.signal(Signal::Hangup).map_err(|error| Error::failed("cannot handle SIGHUP").caused_by(error))?;
-        Ok(Self { shutdown: context.shutdown(), hangup, pulse, opened, draining: false })
+        let user =
+            context.signal(Signal::User1).map_err(|error| Error::failed("cannot handle SIGUSR1").caused_by(error))?;
+        Ok(Self { shutdown: context.shutdown(), hangup, user, pulse, opened, draining: false })
     }
 }
 
@@ -31,6 +34,7 @@ impl Host for Pod {
                 Command::Drain
             }
             () = self.hangup.recv() => Command::Rescan,
+            () = self.user.recv() => Command::Status,
             () = self.pulse.beat() => Command::Nothing,
         }
     }

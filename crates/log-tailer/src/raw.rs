@@ -49,6 +49,13 @@ impl Raw {
 impl Sink for Raw {
     fn take(&mut self, piece: Piece<'_>) -> io::Result<Taken> {
         let blocked = |bytes| Ok(Taken { bytes, then: Then::Blocked });
+        // An added line end is no part of a file, so it is kept here instead of being offered again.
+        if piece.add_end && piece.bytes == self.line_end {
+            self.headers.before(piece.source, &mut self.pending);
+            self.pending.extend_from_slice(self.line_end);
+            let then = if self.push()? { Then::More } else { Then::Blocked };
+            return Ok(Taken { bytes: piece.bytes.len(), then });
+        }
         if !self.open(piece.source)? {
             return blocked(0);
         }
@@ -59,13 +66,6 @@ impl Sink for Raw {
                 Ok(written) => {
                     sent += written;
                     self.written.inc_by(written as u64);
-                }
-                // An added line end is no part of a file, so it is kept here instead of being offered again.
-                Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock && piece.add_end && piece.bytes == self.line_end =>
-                {
-                    self.pending.extend_from_slice(self.line_end);
-                    sent = piece.bytes.len();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return blocked(sent),
                 Err(error) => return Err(error),

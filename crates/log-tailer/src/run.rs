@@ -10,6 +10,7 @@ use kit_run::{Context, Error};
 use prometheus_client::metrics::counter::Counter;
 
 use crate::args::{Args, Subcommand};
+use crate::either::Either;
 use crate::exit;
 use crate::pod::Pod;
 use crate::raw::Raw;
@@ -19,7 +20,7 @@ use crate::worked::Worked;
 ///
 /// # Errors
 /// With the exit code that the README lists.
-pub async fn run(args: Args, context: Context) -> Result<(), Error> {
+pub async fn run(mut args: Args, context: Context) -> Result<(), Error> {
     if let Some(Subcommand::Healthcheck(asked)) = &args.command {
         return kit_admin::healthcheck(asked).map_err(|error| {
             let (code, hint) = (error.exit_code(), error.hint());
@@ -41,6 +42,9 @@ pub async fn run(args: Args, context: Context) -> Result<(), Error> {
         .bind()
         .await
         .map_err(|error| Error::failed("no admin endpoint").caused_by(error).hint(kit_admin::BindError::HINT))?;
+    if args.input_if_no_file && args.follow.file.is_empty() {
+        args.follow.file.push("-".into());
+    }
     let several = args.follow.several();
     let line_end = if args.zero_terminated { LineEnd::Nul } else { LineEnd::Newline };
     let line_ends = line_ends(line_end, args.lines.encoding);
@@ -55,17 +59,11 @@ pub async fn run(args: Args, context: Context) -> Result<(), Error> {
     let config = config.with_line_ends(line_ends);
     let output = output(args.stdout_pipe_size)?;
     let headers = Headers::new(args.headers, several);
-    let following = async {
-        match lines {
-            None => {
-                let sink = Raw::new(output, headers, args.copy, line_end.bytes(), written);
-                kit_follow::follow(config, sink, &mut pod, stats).await
-            }
-            Some(lines) => {
-                kit_follow::follow(config, Worked::new(output, headers, lines, written), &mut pod, stats).await
-            }
-        }
+    let sink = match lines {
+        None => Either::Raw(Raw::new(output, headers, args.copy, line_end.bytes(), written)),
+        Some(lines) => Either::Worked(Box::new(Worked::new(output, headers, lines, written))),
     };
+    let following = kit_follow::follow(config, sink, &mut pod, stats);
     let ended = match listener {
         Some(listener) => tokio::select! {
             ended = following => ended,

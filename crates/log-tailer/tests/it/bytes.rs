@@ -71,6 +71,20 @@ fn t66_a_utf8_mark_goes_only_when_asked() {
 }
 
 #[test]
+fn t67_a_line_end_of_two_bytes_is_one_on_every_border() {
+    let pod = Pod::new();
+    let units = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
+    // 32 Ki units are the window; U+0A0A and U+000A side by side hold a line end at an odd offset too.
+    for length in 32_764..32_772 {
+        let text = "x".repeat(length - 1) + "\u{0A0A}\nnext\n";
+        std::fs::write(pod.path("f"), units(&text)).unwrap();
+        let exit = pod.run(&["--exit-on-eof", "--encoding", "utf-16be", "--prefix", "> ", "f"]);
+        let expected: String = text.lines().map(|line| format!("> {line}\n")).collect();
+        assert!(exit.stdout == expected.as_bytes(), "{length} units: {} bytes came", exit.stdout.len());
+    }
+}
+
+#[test]
 fn t68_lines_may_end_with_nul() {
     let pod = Pod::new();
     pod.append("f", "a\nb\0c\0d\n");

@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 
 mod bytes;
+mod counted;
 mod ending;
 mod harness;
+mod pipe;
+mod places;
 mod restart;
 mod rotation;
 mod start;
