@@ -169,6 +169,27 @@ fn the_init_writer_demo_serves_the_page_that_was_written_before() {
     assert_eq!(eventually_some("demo-app's page", PATIENCE, || get(demo.app, "/")), page);
 }
 
+#[test]
+fn l09_the_tls_demo_serves_through_tunnel_and_door_as_pid_1_without_any_right() {
+    let Some(()) = engines::docker() else { return };
+    let demo = Compose::up("tls-ambassador");
+    // Plain text into the tunnel, TLS to the door, plain text to the app, and back.
+    let page = eventually_some("an answer through the tunnel", PATIENCE, || get(demo.app, "/"));
+    assert!(page.contains("cluster_name"), "{page:?}");
+    let certificate = root().join("docker/compose/certs/ca.crt");
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--max-time", "20", "--cacert"]).arg(certificate);
+    assert_eq!(succeed(curl.arg(format!("https://localhost:{}/", demo.web))), page);
+    for service in ["door", "tunnel"] {
+        let container = demo.container(service);
+        eventually("a healthy container", PATIENCE, || state(&container)["Health"]["Status"] == "healthy");
+    }
+    succeed(&mut demo.command(&["stop"]));
+    for service in ["door", "tunnel", "app"] {
+        assert_eq!(state(&demo.container(service))["ExitCode"], 0, "{service}");
+    }
+}
+
 /// The container of a manifest, as arguments of `docker run`: its environment, image and arguments.
 fn as_docker_run(container: &Value) -> Vec<String> {
     let mut arguments = Vec::new();

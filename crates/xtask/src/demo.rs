@@ -11,10 +11,11 @@ mod compare;
 mod pod;
 mod screen;
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -99,6 +100,33 @@ const CONTAINERS: &[Container] = &[
         proof: None,
     },
     Container {
+        name: "door",
+        tool: "tls-ambassador",
+        role: Role::Sidecar,
+        does: "takes TLS from outside and hands the requests to the app",
+        args: |volumes| {
+            let certificate = ["--cert".into(), certificate("tls.crt"), "--key".into(), certificate("tls.key")];
+            let target = ["--target".into(), volumes.app().to_string(), "--admin-listen".into(), "127.0.0.1:0".into()];
+            let listen = ["server", "--mode", "http", "--disable-authentication", "--threads", "1", "--listen"];
+            let listen = listen.map(String::from).into_iter().chain([volumes.door.to_string()]);
+            listen.chain(target).chain(certificate).collect()
+        },
+        proof: None,
+    },
+    Container {
+        name: "tunnel",
+        tool: "tls-ambassador",
+        role: Role::Sidecar,
+        does: "takes plain text and carries it over TLS to the door, which it verifies",
+        args: |volumes| {
+            let target = ["--target".into(), volumes.door.to_string(), "--admin-listen".into(), "127.0.0.1:0".into()];
+            let trust = ["--cacert".into(), certificate("ca.crt"), "--threads".into(), "1".into()];
+            let listen = ["client".into(), "--listen".into(), volumes.tunnel.to_string()];
+            listen.into_iter().chain(target).chain(trust).collect()
+        },
+        proof: None,
+    },
+    Container {
         name: "log",
         tool: "log-tailer",
         role: Role::Sidecar,
@@ -135,12 +163,35 @@ fn year_first(log: &[u8]) -> Vec<u8> {
     log.split_inclusive(|byte| *byte == b'\n').flat_map(line).collect()
 }
 
-/// The folder that the containers share.
-pub(crate) struct Volumes(tempfile::TempDir);
+/// A file of the certificates that the compose demo uses as well; everybody knows their key.
+fn certificate(name: &str) -> String {
+    workspace::root().join("docker/compose/certs").join(name).display().to_string()
+}
+
+/// What the containers share: a folder, and their addresses.
+pub(crate) struct Volumes {
+    folder: tempfile::TempDir,
+    /// Where the app listens, once it does.
+    app: OnceLock<SocketAddr>,
+    door: SocketAddr,
+    tunnel: SocketAddr,
+}
 
 impl Volumes {
+    fn new() -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("podkit-demo-").tempdir();
+        let folder = folder.context("cannot make a temporary folder")?;
+        let [door, tunnel] = free_addresses().context("no free port on 127.0.0.1")?;
+        Ok(Self { folder, app: OnceLock::new(), door, tunnel })
+    }
+
     fn root(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
+    }
+
+    /// Sidecars start after the app, so they know it.
+    fn app(&self) -> SocketAddr {
+        self.app.get().copied().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
     /// A path below the folder, as an argument.
@@ -159,14 +210,19 @@ impl Volumes {
     }
 }
 
+/// Two addresses that were free a moment ago.
+fn free_addresses() -> std::io::Result<[SocketAddr; 2]> {
+    let (one, two) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    Ok([one.local_addr()?, two.local_addr()?])
+}
+
 /// Runs the demo.
 ///
 /// # Errors
 /// When a build fails, a container ends too early or with another code than 0, or a proof fails.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let binaries = build()?;
-    let folder = tempfile::Builder::new().prefix("podkit-demo-").tempdir().context("cannot make a temporary folder")?;
-    let volumes = Volumes(folder);
+    let volumes = Volumes::new()?;
     let screen = Arc::new(Screen::new());
     screen.say(&format!("a pod in {}", volumes.root().display()));
     for container in CONTAINERS {
@@ -204,6 +260,7 @@ fn once(pod: &mut Pod<'_>, volumes: &Volumes, screen: &Screen) -> anyhow::Result
         bail!("the app answers {status} with {body:?}, init-writer wrote {page:?}");
     }
     screen.say(&format!("GET / answers what init-writer wrote: {}", page.trim()));
+    through_tls(volumes, screen, &page)?;
     drive(pod, volumes, screen, &client)?;
     screen.say("SIGTERM to every container at once, as a kubelet does");
     let ends = pod.stop(PATIENCE)?;
@@ -221,7 +278,24 @@ fn once(pod: &mut Pod<'_>, volumes: &Volumes, screen: &Screen) -> anyhow::Result
         bail!("demo: {wrong} containers did not do what they promise");
     }
     screen
-        .say(&format!("verdict: {} requests, {ROTATIONS} rotations, every line read once and in order", REQUESTS + 1));
+        .say(&format!("verdict: {} requests, {ROTATIONS} rotations, every line read once and in order", REQUESTS + 2));
+    Ok(())
+}
+
+/// Asks for the page in plain text through tunnel, TLS and door; and the door without TLS, which must say no.
+fn through_tls(volumes: &Volumes, screen: &Screen, page: &str) -> anyhow::Result<()> {
+    let tunnel = Client::new(volumes.tunnel);
+    // Sidecars are not waited for: the first requests may come before their sockets.
+    let answer = OnceLock::new();
+    eventually("the page through TLS", PATIENCE, || tunnel.get("/?tls").is_ok_and(|got| answer.set(got).is_ok()))?;
+    let (status, body) = answer.into_inner().context("no answer")?;
+    if (status, body.as_str()) != (200, page) {
+        bail!("through TLS the app answers {status} with {body:?}, init-writer wrote {page:?}");
+    }
+    if let Ok((status, body)) = Client::new(volumes.door).get("/?plain") {
+        bail!("the door answers plain text with {status} and {body:?}");
+    }
+    screen.say("GET / through the tunnel, TLS and the door answers the same; the door answers no plain text");
     Ok(())
 }
 
@@ -259,6 +333,11 @@ fn until_told(pod: &mut Pod<'_>, volumes: &Volumes, screen: &Screen) -> anyhow::
     screen.say("try in another terminal, and watch the lines come out below:");
     for (command, what) in [
         (format!("curl {url}/"), "the page; one line in the log"),
+        (
+            format!("curl --cacert {} https://localhost:{}/", certificate("ca.crt"), volumes.door.port()),
+            "the same over TLS",
+        ),
+        (format!("curl http://{}/", volumes.tunnel), "the same in plain text, which the tunnel carries over TLS"),
         (format!("mv {log} {log}.1; kill -USR1 {app}"), "a rotation; no line is lost"),
         (format!("for i in $(seq 1000); do curl -s {url}/$i >/dev/null; done"), "a thousand lines"),
         (format!("curl -X POST {url}/fail; curl -i {url}/ready"), "readiness goes; /recover brings it back"),

@@ -92,7 +92,10 @@ impl<'a> Pod<'a> {
                     screen.container(container.name, index, "done");
                     continue;
                 }
-                Role::App => pod.address = running.listening()?,
+                Role::App => {
+                    pod.address = running.listening()?;
+                    let _first = volumes.app.set(pod.address);
+                }
                 Role::Sidecar => {}
             }
             pod.running.push(running);
