@@ -17,7 +17,7 @@ command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || {
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
-mkdir "$work/packages" "$work/root" "$work/image"
+mkdir "$work/packages" "$work/root"
 
 cd "$work/packages"
 # nginx, its configuration (mime types, the welcome page), and the libraries that it is linked with.
@@ -65,16 +65,7 @@ server {
 }
 CONF
 
-cd "$work/image"
-tar -C "$work/root" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf layer.tar .
-layer=$(sha256sum <layer.tar | cut -d' ' -f1)
-cat >config.json <<JSON
-{"architecture":"$(dpkg --print-architecture)","os":"linux","created":"1970-01-01T00:00:00Z","config":{"User":"101",
-"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"Entrypoint":["nginx","-g","daemon off;"],
-"ExposedPorts":{"8080/tcp":{}},"StopSignal":"SIGQUIT"},"rootfs":{"type":"layers","diff_ids":["sha256:$layer"]}}
+"$root/docker/peers/pack.sh" "$work/root" "$archive" "$image" <<'JSON'
+{"User":"101","Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"Entrypoint":["nginx","-g","daemon off;"],
+"ExposedPorts":{"8080/tcp":{}},"StopSignal":"SIGQUIT"}
 JSON
-printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]\n' "$image" >manifest.json
-mkdir -p "$(dirname "$archive")"
-tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf "$archive.new" config.json layer.tar manifest.json
-mv "$archive.new" "$archive"
-echo "$archive: $image ($(stat -c %s "$archive") bytes)"

@@ -51,9 +51,9 @@ impl Namespace {
         serde_json::from_str(&succeed(&mut self.kubectl(&["get", kind, name, "--output", "json"]))).unwrap()
     }
 
-    /// Asks a pod's port 8080 from this machine.
-    fn forward(&self, pod: &str) -> Forward {
-        let process = Process::spawn(&mut self.kubectl(&["port-forward", &format!("pod/{pod}"), ":8080"]));
+    /// Asks a pod's port from this machine.
+    fn forward(&self, pod: &str, port: u16) -> Forward {
+        let process = Process::spawn(&mut self.kubectl(&["port-forward", &format!("pod/{pod}"), &format!(":{port}")]));
         let line = process.wait_for_stdout("Forwarding from 127.0.0.1:", PATIENCE);
         let port = line.split("127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
         Forward { _process: process, address: SocketAddr::from(([127, 0, 0, 1], port)) }
@@ -192,15 +192,57 @@ fn pods<'a>(namespace: &'a Namespace, document: &Document) -> Option<(&'a Namesp
     Some((namespace, first.trim_start_matches("pod/").to_owned()))
 }
 
+/// The pods with tls-ambassador: their apps can be had through TLS, by those who may.
+fn tls_does_its_work(namespace: &Namespace, name: &str) {
+    // curl takes the certificate as it is: nobody knows this machine's way to the pod by a name of it.
+    let curl = |port: u16, header: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--insecure", "--max-time", "20", "--write-out", " %{http_code}", "--header", header]);
+        curl.arg(format!("https://127.0.0.1:{port}/"));
+        String::from_utf8_lossy(&curl.output().unwrap().stdout).into_owned()
+    };
+    let answers = |header: &str, wanted: &dyn Fn(&str) -> bool| {
+        let forward = namespace.forward(name, 9200);
+        eventually(&format!("{name}'s answer to {header:?}"), PATIENCE, || {
+            wanted(&curl(forward.address.port(), header))
+        });
+    };
+    let is_search = |answer: &str| answer.contains("cluster_name") && answer.ends_with(" 200");
+    match name {
+        "search" => answers("A: b", &is_search),
+        "search-mtls" => answers("A: b", &|answer| answer == " 000"),
+        "search-jwt" => {
+            answers("A: b", &|answer| answer.ends_with(" 401"));
+            let manifest = std::fs::read_to_string(root().join("k8s-examples/tls-ambassador/search-jwt.yaml")).unwrap();
+            let token = manifest.lines().find_map(|line| line.split_once("TOKEN=")).unwrap().1;
+            answers(&format!("Authorization: Bearer {token}"), &is_search);
+        }
+        "archive" => {
+            let psql = |query: &str| {
+                let base = ["exec", name, "--container", "archiver", "--", "psql", "--host=127.0.0.1"];
+                let mut psql = namespace.kubectl(&base);
+                succeed(psql.args(["--username=postgres", "--no-align", "--tuples-only", "--command", query]))
+            };
+            let streams = "select count(*) from pg_stat_replication join pg_stat_ssl using (pid) where ssl";
+            eventually("the log streams over TLS", PATIENCE, || psql(streams).trim() == "1");
+            assert_eq!(psql("select ssl from pg_stat_ssl where pid = pg_backend_pid()").trim(), "t");
+        }
+        other => panic!("tests/it/cluster.rs: say what the pod {other} is to do"),
+    }
+}
+
 /// Asks what listens on port 8080, and looks for every request in what log-tailer wrote, where it is in the pod.
 fn does_its_work(namespace: &Namespace, name: &str, document: &Document) {
     let pod = document.pod().unwrap();
     let all = containers(pod);
+    if all.iter().any(|(container, _)| container["name"] == "tls-ambassador") {
+        tls_does_its_work(namespace, name);
+    }
     let ports = all.iter().flat_map(|(container, _)| container["ports"].as_array().into_iter().flatten());
     if !ports.into_iter().any(|port| port["containerPort"] == 8080) {
         return;
     }
-    let forward = namespace.forward(name);
+    let forward = namespace.forward(name, 8080);
     let paths: Vec<String> = (0..20).map(|number| format!("/?request={number}")).collect();
     for path in &paths {
         forward.get(path);

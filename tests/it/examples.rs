@@ -14,7 +14,7 @@ use crate::manifests::{Document, containers, words};
 use crate::workspace::root;
 
 /// Images of other projects that examples may use. Their names exist in public registries, never as `latest`.
-const FOREIGN: [&str; 1] = ["docker.io/nginxinc/nginx-unprivileged:1.22"];
+const FOREIGN: [&str; 2] = ["docker.io/library/postgres:15", "docker.io/nginxinc/nginx-unprivileged:1.22"];
 
 /// Programs that have no place in an image made from nothing.
 const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "busybox", "env"];
@@ -59,6 +59,19 @@ fn parse(tool: &str, argv: Vec<String>, environment: &BTreeMap<String, String>) 
     outcome.map_err(|error: kit_run::Error| error.to_string())
 }
 
+/// An argument as the kubelet gives it: `$(NAME)` is the container's variable, or the address of a Service.
+fn expanded(word: &str, environment: &BTreeMap<String, String>) -> String {
+    let Some((before, (name, after))) =
+        word.split_once("$(").and_then(|(before, rest)| Some((before, rest.split_once(')')?)))
+    else {
+        return word.to_owned();
+    };
+    let service = name.ends_with("_SERVICE_HOST").then(|| "192.0.2.1".to_owned());
+    let value = environment.get(name).cloned().or(service);
+    let value = value.unwrap_or_else(|| panic!("{word}: nobody sets {name}"));
+    format!("{before}{value}{}", expanded(after, environment))
+}
+
 #[test]
 fn the_tools_parsers_take_every_manifests_arguments_and_environment() {
     each_container(|_, _, container, place| {
@@ -73,8 +86,8 @@ fn the_tools_parsers_take_every_manifests_arguments_and_environment() {
         let entrypoint = format!("/{tool}");
         let command = words(&container["command"]);
         assert!(command.is_empty() || command[0] == entrypoint, "{place}: {command:?} is not in the image");
-        let mut argv: Vec<String> = command.into_iter().skip(1).collect();
-        argv.extend(words(&container["args"]));
+        let typed = command.into_iter().skip(1).chain(words(&container["args"]));
+        let argv: Vec<String> = typed.map(|word| expanded(&word, &environment)).collect();
         parse(&tool, argv, &environment).unwrap_or_else(|error| panic!("{place}: {error}"));
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
             let command = words(&container[probe]["exec"]["command"]);

@@ -76,9 +76,14 @@ impl Engines {
 
 /// Makes the images of other programs that the examples name; elsewhere than on Debian the engines pull them.
 fn peers() -> anyhow::Result<()> {
-    let archive = image::folder().join("peers/nginx.tar");
-    if archive.exists() || !std::path::Path::new("/usr/bin/apt-get").exists() {
+    if !std::path::Path::new("/usr/bin/apt-get").exists() {
         return Ok(());
     }
-    workspace::run(Command::new(workspace::root().join("docker/peers/nginx.sh")).arg(archive))
+    for peer in load::PEERS {
+        let archive = load::peer_archive(peer);
+        if !archive.exists() {
+            workspace::run(Command::new(workspace::root().join(format!("docker/peers/{peer}.sh"))).arg(archive))?;
+        }
+    }
+    Ok(())
 }

@@ -8,6 +8,14 @@ use crate::engine::Cluster;
 use crate::image::{self, Arch, rows};
 use crate::workspace;
 
+/// The programs whose images scripts in `docker/peers` make.
+pub(crate) const PEERS: [&str; 2] = ["nginx", "postgres"];
+
+/// The archive of one of [`PEERS`].
+pub(crate) fn peer_archive(peer: &str) -> PathBuf {
+    image::folder().join("peers").join(peer).with_extension("tar")
+}
+
 /// What to load.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -43,5 +51,5 @@ pub fn built() -> anyhow::Result<Vec<PathBuf>> {
     let rows = rows::read(&workspace::root())?;
     let host = Arch::host().unwrap_or(Arch::Amd64);
     let ours = rows.iter().map(|row| image::archive_path(&row.tool, host));
-    Ok(ours.chain([image::folder().join("peers/nginx.tar")]).filter(|path| path.exists()).collect())
+    Ok(ours.chain(PEERS.map(peer_archive)).filter(|path| path.exists()).collect())
 }
