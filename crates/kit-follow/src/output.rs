@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::net::SendFlags;
@@ -42,7 +43,13 @@ pub struct Output {
     plain: Option<OwnedFd>,
     is_pipe: bool,
     written: u64,
+    /// Something was taken since the last wait that was in vain.
+    flows: bool,
 }
+
+/// How long a pipe that flows is waited for in place: its reader has usually just woken up. Going through the runtime costs more
+/// than the 64 KiB that a pipe holds. One wait in vain, and the loop watches over everything again until bytes flow.
+const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// The most that is handed to the kernel at once; also the size of a usual pipe.
 pub const WINDOW: usize = 64 * 1024;
@@ -64,10 +71,10 @@ impl Output {
         };
         let is_pipe = kind == FileType::Fifo;
         if matches!(way, Way::Plain) {
-            return Ok(Self { way, waited: None, plain: Some(descriptor), is_pipe, written: 0 });
+            return Ok(Self { way, waited: None, plain: Some(descriptor), is_pipe, written: 0, flows: true });
         }
         let waited = Some(registered(descriptor, Interest::WRITABLE | Interest::ERROR)?);
-        Ok(Self { way, waited, plain: None, is_pipe, written: 0 })
+        Ok(Self { way, waited, plain: None, is_pipe, written: 0, flows: true })
     }
 
     fn reopened(descriptor: impl AsFd) -> Option<OwnedFd> {
@@ -107,6 +114,32 @@ impl Output {
     /// # Errors
     /// `BrokenPipe` when the reader is gone; whatever else the kernel says.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.write_now(bytes);
+        if self.is_worth_a_moment(&written)? {
+            return self.write_now(bytes);
+        }
+        written
+    }
+
+    /// Whether a pipe that refused can be tried once more, because it took something within a moment.
+    fn is_worth_a_moment(&mut self, tried: &io::Result<usize>) -> io::Result<bool> {
+        match tried {
+            Ok(_) => self.flows = true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.is_pipe && self.flows => {
+                let mut asked = [PollFd::from_borrowed_fd(self.descriptor()?, PollFlags::OUT)];
+                self.flows = match poll(&mut asked, Some(&MOMENT)) {
+                    Ok(ready) => ready > 0,
+                    Err(Errno::INTR) => false,
+                    Err(error) => return Err(error.into()),
+                };
+                return Ok(self.flows);
+            }
+            Err(_) => {}
+        }
+        Ok(false)
+    }
+
+    fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
         }
@@ -116,7 +149,7 @@ impl Output {
                 match rustix::io::pwritev2(target, &[IoSlice::new(bytes)], u64::MAX, ReadWriteFlags::NOWAIT) {
                     Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE | Errno::PERM) => {
                         self.way = Way::SplicedPipe(PrivatePipe::new()?);
-                        return self.write(bytes);
+                        return self.write_now(bytes);
                     }
                     other => other?,
                 }
@@ -144,7 +177,15 @@ impl Output {
     ///
     /// # Errors
     /// As [`Self::write`].
-    pub fn splice(&mut self, file: BorrowedFd<'_>, mut offset: u64, bytes: u64) -> io::Result<usize> {
+    pub fn splice(&mut self, file: BorrowedFd<'_>, offset: u64, bytes: u64) -> io::Result<usize> {
+        let moved = self.splice_now(file, offset, bytes);
+        if self.is_worth_a_moment(&moved)? {
+            return self.splice_now(file, offset, bytes);
+        }
+        moved
+    }
+
+    fn splice_now(&mut self, file: BorrowedFd<'_>, mut offset: u64, bytes: u64) -> io::Result<usize> {
         if !self.flush()? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -179,9 +220,9 @@ impl Output {
         loop {
             let mut guard = waited.ready(Interest::WRITABLE | Interest::ERROR).await?;
             // The readiness that the runtime remembers may be older than the refusal, so the kernel is asked.
-            let mut asked = [rustix::event::PollFd::new(waited, rustix::event::PollFlags::OUT)];
-            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-            if rustix::event::poll(&mut asked, Some(&now))? > 0 {
+            let mut asked = [PollFd::new(waited, PollFlags::OUT)];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            if poll(&mut asked, Some(&now))? > 0 {
                 guard.retain_ready();
                 return Ok(());
             }
@@ -194,11 +235,10 @@ impl Output {
         let Some(waited) = &self.waited else { return std::future::pending().await };
         loop {
             let Ok(mut guard) = waited.ready(Interest::ERROR).await else { return };
-            let mut asked = [rustix::event::PollFd::new(waited, rustix::event::PollFlags::empty())];
-            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-            let found = rustix::event::poll(&mut asked, Some(&now)).unwrap_or(0);
-            if found > 0 && asked[0].revents().intersects(rustix::event::PollFlags::ERR | rustix::event::PollFlags::HUP)
-            {
+            let mut asked = [PollFd::new(waited, PollFlags::empty())];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let found = poll(&mut asked, Some(&now)).unwrap_or(0);
+            if found > 0 && asked[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
                 return;
             }
             guard.clear_ready();
