@@ -157,6 +157,7 @@ impl StateFile {
             Ok(saved) => saved,
             Err(problem) if !reset => return Err(StateError::Content { path: path.to_owned(), problem }),
             Err(problem) => {
+                state.spare_foreign(&problem)?;
                 tracing::warn!(path = %path.display(), problem, "state file not usable, starting over");
                 was_reset = true;
                 state.slots.clear();
@@ -172,6 +173,23 @@ impl StateFile {
     /// Which file it is, so that it is not followed itself.
     pub(crate) fn identity(&self) -> Option<Identity> {
         Facts::of(&self.file).ok().map(|facts| facts.identity)
+    }
+
+    /// A file that no follower made is somebody's: a copy of it stays before it is written over.
+    fn spare_foreign(&self, problem: &str) -> Result<(), StateError> {
+        let mut magic = [0; MAGIC.len()];
+        if read_at(&self.file, &mut magic, 0).is_ok_and(|read| read == MAGIC.len()) && &magic == MAGIC {
+            return Ok(());
+        }
+        let mut spare = self.path.clone().into_os_string();
+        spare.push(".unusable");
+        let spare = PathBuf::from(spare);
+        if let Err(error) = std::fs::copy(&self.path, &spare) {
+            let problem = format!("{problem}, and cannot be kept as {} ({error})", spare.display());
+            return Err(StateError::Content { path: self.path.clone(), problem });
+        }
+        tracing::warn!(path = %self.path.display(), kept = %spare.display(), "what the state file held is kept");
+        Ok(())
     }
 
     fn load(&mut self) -> io::Result<Result<Vec<(usize, Saved)>, String>> {
