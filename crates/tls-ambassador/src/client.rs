@@ -90,7 +90,7 @@ impl Tunnel {
             StartTls::None => self.shake(self.dial().await?).await,
             StartTls::Postgres | StartTls::PostgresDirect => {
                 let first = postgres::first_message(client).await.map_err(Failure::Local)?;
-                let opened = self.open_postgres(&first).await;
+                let opened = self.open_postgres(client, &first).await;
                 if let Err(failure) = &opened {
                     let response = postgres::error("08006", &format!("tls-ambassador: {failure}"));
                     // The client may be gone; the failure is reported either way.
@@ -118,13 +118,13 @@ impl Tunnel {
         }
     }
 
-    async fn open_postgres(&self, first: &[u8]) -> Result<TlsStream, Failure> {
+    async fn open_postgres(&self, client: &mut Socket, first: &[u8]) -> Result<TlsStream, Failure> {
         let mut server = self.dial().await?;
         if self.config.door.starttls == StartTls::Postgres {
             postgres::ask(&mut server).await.map_err(Failure::Greeting)?;
         }
         let mut tls = self.shake(server).await?;
-        tls.write_all(first).await.map_err(Failure::Greeting)?;
+        postgres::begin(client, &mut tls, first).await.map_err(Failure::Greeting)?;
         Ok(tls)
     }
 

@@ -179,6 +179,27 @@ fn d01_d05_a_postgres_without_tls_is_never_spoken_to_in_plain_text_and_a_door_gi
 }
 
 #[test]
+fn d01_a_password_by_scram_passes_although_the_server_offers_to_bind_it_to_tls() {
+    let Some(mut server) = postgres(true) else { return };
+    let role = "create role app login password 'secret'";
+    let tunnel = server.place.tunnel(server.port, "postgres", &[]);
+    assert!(psql(tunnel.port, "sslmode=disable", role).status.success());
+    let hba = "hostssl all app 127.0.0.1/32 scram-sha-256\nhostssl all all 127.0.0.1/32 trust\n";
+    fs::write(server.place.path("data").join("pg_hba.conf"), hba).unwrap();
+    server.process.signal(kit_test::Signal::HUP);
+    let log_in = |port: u16, password: &str| {
+        let target = format!("host=127.0.0.1 port={port} user=app dbname=postgres sslmode=disable connect_timeout=20");
+        let query = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
+        Command::new("psql").env("PGPASSWORD", password).args([&target, "-XAtc", query]).output().unwrap()
+    };
+    eventually("passwords are asked for", PATIENCE, || !log_in(tunnel.port, "wrong").status.success());
+    let refused = stderr(&log_in(tunnel.port, "wrong"));
+    assert!(refused.contains("password authentication failed for user \"app\""), "{refused}");
+    let output = log_in(tunnel.port, "secret");
+    assert_eq!(stdout(&output), "t", "{}", stderr(&output));
+}
+
+#[test]
 fn d06_copies_and_backups_of_many_megabytes_come_through_whole() {
     let Some(mut server) = postgres(true) else { return };
     let hba = "hostssl all all 127.0.0.1/32 trust\nhostssl replication all 127.0.0.1/32 trust\n";

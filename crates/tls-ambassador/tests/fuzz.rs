@@ -144,8 +144,16 @@ fn tokens_and_key_sets_never_panic() {
 
 #[test]
 fn postgres_is_never_spoken_to_without_tls() {
-    let words: [&[u8]; 6] =
-        [b"S", b"N", b"E", b"\0\0\0\x08\x04\xd2\x16\x2f", b"\0\0\0\x08\x04\xd2\x16\x30", b"\x16\x03\x01"];
+    let words: [&[u8]; 8] = [
+        b"S",
+        b"N",
+        b"E",
+        b"SCRAM-SHA-256-PLUS\0",
+        b"R\0\0\0\x0c\0\0\0\x0a",
+        b"\0\0\0\x08\x04\xd2\x16\x2f",
+        b"\0\0\0\x08\x04\xd2\x16\x30",
+        b"\x16\x03\x01",
+    ];
     drive("postgres", &words, postgres::run);
 }
 

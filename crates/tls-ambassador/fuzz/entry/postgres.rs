@@ -1,6 +1,6 @@
 //! PostgreSQL's negotiation reads whole messages and no byte of what may be TLS, and never goes on without it.
 
-use tls_ambassador::starttls::postgres::{Opening, ask, first_message, invite};
+use tls_ambassador::starttls::postgres::{Opening, ask, begin, first_message, invite};
 
 use super::script::{Script, now};
 
@@ -30,5 +30,15 @@ pub(crate) fn run(bytes: &[u8]) {
             assert!(client.told.iter().all(|byte| *byte == b'N'));
         }
         Err(_) => assert!(!client.told.contains(&b'S') || client.told.contains(&b'E'), "{:?}", client.told),
+    }
+
+    let Some((head, rest)) = bytes.split_at_checked(8) else { return };
+    let (client_says, server_says) = rest.split_at(rest.len() / 2);
+    let (mut client, mut server) = (Script::new(client_says), Script::new(server_says));
+    if now(begin(&mut client, &mut server, head)).is_ok() {
+        assert!(bytes.starts_with(&server.told), "the first message as it came");
+        assert!(server.told.len() == 8 + client_says.len() - client.left());
+        let sasl = client.told.starts_with(b"R") && client.told.get(5..9) == Some(&[0, 0, 0, 10]);
+        assert!(!sasl || !client.told.windows(6).any(|window| window == b"-PLUS\0"), "{:?}", client.told);
     }
 }
