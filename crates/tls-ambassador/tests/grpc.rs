@@ -55,7 +55,7 @@ fn g15_messages_metadata_and_trailers_pass_in_both_directions() {
 }
 
 #[test]
-fn j32_streams_are_not_held_back_and_a_cancelled_one_is_cancelled_at_the_app() {
+fn g18_j32_streams_are_not_held_back_and_a_cancelled_one_is_cancelled_at_the_app() {
     let (_process, app) = app();
     let lab = Lab::open(&app, &["--upstream-h2c"]);
     let at: Vec<f64> = call(&lab, "tick")["at"].as_array().unwrap().iter().filter_map(Value::as_f64).collect();
