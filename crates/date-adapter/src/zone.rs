@@ -119,9 +119,9 @@ impl Zone {
         {
             return Ok(zone);
         }
-        match TimeZone::get(text) {
-            Ok(table) => Ok(Zone::table(text, table)),
-            Err(_) => Err(Refusal::new(
+        match kit_zones::get(text) {
+            Some(table) => Ok(Zone::table(text, table)),
+            None => Err(Refusal::new(
                 format!("{text:?} is not a zone"),
                 "write an IANA name such as Europe/Paris, an offset such as +05:30, UTC or local",
             )),

@@ -14,7 +14,7 @@ pub(crate) fn zone(name: &str) -> Result<TimeZone, String> {
         return Ok(TimeZone::UTC);
     }
     // Names first, as libc does; "EST5EDT" is both and means the same.
-    TimeZone::get(name).or_else(|_| TimeZone::posix(name)).map_err(|_| {
+    kit_zones::get(name).map_or_else(|| TimeZone::posix(name), Ok).map_err(|_| {
         format!("\"{name}\" is no time zone; write a name such as Europe/Berlin or a POSIX string such as CET-1CEST,M3.5.0,M10.5.0/3")
     })
 }
