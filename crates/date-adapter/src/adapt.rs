@@ -139,6 +139,8 @@ pub struct Adapter {
     pub(crate) rendered: Vec<u8>,
     places: Places,
     open_second: bool,
+    /// Stamps in a row that the memo was of no use for.
+    misses: u32,
     /// The output is a number, which may stand in a JSON number's place as it is.
     pub(crate) numeric: bool,
     pub(crate) counts: Counts,
@@ -181,6 +183,7 @@ impl Adapter {
             rendered: Vec::with_capacity(64),
             places: Places::default(),
             open_second: false,
+            misses: 0,
             numeric,
             counts,
             file: FileState { years, last: Vec::new(), lines: 0 },
@@ -256,6 +259,11 @@ impl Adapter {
         }
     }
 
+    /// Whether the next lines are likely to keep their length.
+    pub(crate) fn keeps_lengths(&self) -> bool {
+        self.memo.in_place()
+    }
+
     /// Counts lines that nobody showed, for the numbers of those that follow.
     pub(crate) fn pass_over(&mut self, lines: u64) {
         self.file.lines = self.file.lines.wrapping_add(lines);
@@ -280,6 +288,7 @@ impl Adapter {
             if memo.in_place() { in_place(memo, buffer, from, end) } else { diverted(memo, buffer, from, end, output) };
         self.counts.rewritten += lines;
         self.counts.hits[0] += lines;
+        self.misses = if lines > 0 { 0 } else { self.misses };
         at
     }
 
@@ -307,6 +316,7 @@ impl Adapter {
 
     /// Applies the memo at `at`, where it fits.
     fn reuse(&mut self, buffer: &mut [u8], at: usize, output: &mut Output) {
+        self.misses = 0;
         let memo = &self.memo;
         let Some(window) = buffer[at..].first_chunk_mut::<WINDOW>() else { return };
         self.counts.hits[memo.format] += 1;
@@ -320,9 +330,7 @@ impl Adapter {
             memo.rewrite(window);
         } else {
             let window = *window;
-            output.upto(buffer, at);
-            output.put(|room| memo.append(&window, room));
-            output.copied = at + memo.length;
+            output.exchange(buffer, at, at + memo.length, |room| memo.append(&window, room));
         }
         self.count_findings(self.memo.dst, self.memo.year_inferred);
     }
@@ -435,6 +443,11 @@ impl Adapter {
 
     /// Keeps what was just composed for the next line.
     fn remember(&mut self, text: &[u8], (at, end): (usize, usize), follow: Option<u8>, index: usize, stamp: &Stamp) {
+        self.misses += 1;
+        // Where no line is like the one before, remembering is most of the work: it is only tried now and then.
+        if self.misses > 16 && !self.misses.is_multiple_of(16) {
+            return;
+        }
         self.memo.format = index;
         self.memo.learn(text, at, end, follow, stamp, &self.rendered, self.places, self.open_second);
     }
@@ -497,17 +510,38 @@ fn diverted(memo: &Memo, buffer: &mut [u8], mut from: usize, end: usize, output:
         if !memo.fits(window) {
             break;
         }
-        output.upto(buffer, from);
-        output.put(|room| memo.append(window, room));
-        output.copied = from + memo.length;
+        output.exchange(buffer, from, from + memo.length, |room| memo.append(window, room));
         lines += 1;
         from = behind(buffer, from + memo.length, end);
     }
     (from, lines)
 }
 
-/// The place behind the next newline from `at` on.
+/// The place behind the next newline from `at` on. Messages are short: for the first bytes the call of memchr costs more
+/// than the search.
 #[inline(always)]
 fn behind(buffer: &[u8], at: usize, end: usize) -> usize {
-    memchr(b'\n', &buffer[at..end]).map_or(end, |found| at + found + 1)
+    const NEWLINES: u64 = u64::from_ne_bytes([b'\n'; 8]);
+    const LOW_BITS: u64 = u64::from_ne_bytes([1; 8]);
+    // High bits where bytes are newlines; the first of them is never wrong.
+    let newlines = |bytes: [u8; 8]| {
+        let zero_where = u64::from_le_bytes(bytes) ^ NEWLINES;
+        zero_where.wrapping_sub(LOW_BITS) & !zero_where & (LOW_BITS << 7)
+    };
+    let mut from = at;
+    for _ in 0..4 {
+        let Some((one, rest)) = buffer[from..].split_first_chunk::<8>() else { break };
+        let Some(two) = rest.first_chunk::<8>() else { break };
+        let (one, two) = (newlines(*one), newlines(*two));
+        if one | two != 0 {
+            let (word, skipped) = if one != 0 { (one, 0) } else { (two, 8) };
+            let found = from + skipped + word.trailing_zeros() as usize / 8;
+            return (found + 1).min(end);
+        }
+        from += 16;
+    }
+    if from >= end {
+        return end;
+    }
+    memchr(b'\n', &buffer[from..end]).map_or(end, |found| from + found + 1)
 }

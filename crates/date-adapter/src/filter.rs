@@ -109,6 +109,11 @@ impl Pump {
         let mut stream = Stream::default();
         loop {
             if waits {
+                // What waits for a full block goes out before more input is waited for.
+                if stream.waits() && !Self::has_input(input).map_err(Stop::reading)? {
+                    let written = &self.metrics.written;
+                    stream.settle(|bytes| write_all(output, bytes, written)).map_err(Stop::writing)?;
+                }
                 match self.wait(input, output, None).map_err(Stop::reading)? {
                     Next::Read | Next::TimeOver => {}
                     Next::Finish => break,
@@ -128,6 +133,8 @@ impl Pump {
             self.reports.give(&mut self.adapter, "standard input");
             result.map_err(Stop::writing)?;
             if self.adapter.failed.is_some() {
+                let written = &self.metrics.written;
+                stream.settle(|bytes| write_all(output, bytes, written)).map_err(Stop::writing)?;
                 return Ok(End::Done);
             }
         }
@@ -136,6 +143,16 @@ impl Pump {
         self.reports.give(&mut self.adapter, "standard input");
         result.map_err(Stop::writing)?;
         Ok(End::Done)
+    }
+
+    /// Whether a read would not wait.
+    fn has_input(input: impl AsFd) -> Result<bool, Errno> {
+        let mut asked = [PollFd::new(&input, PollFlags::IN)];
+        match poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(found) => Ok(found > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// As [`Self::pump`], with kit-lines at work too, which may hold lines back for a while.

@@ -35,8 +35,6 @@ pub(crate) struct Memo {
     /// The result, and its bytes in use.
     image: [u8; ROOM],
     written: usize,
-    /// Words that hold the stamp and the byte behind it.
-    words: usize,
     /// The stamp's bytes, and which of them must be the same.
     value: [u64; WORDS],
     same: [u64; WORDS],
@@ -48,6 +46,7 @@ pub(crate) struct Memo {
     in_place: bool,
     stay: [u64; WORDS],
     put: [u64; WORDS],
+    /// Second and fraction.
     patches: [Patch; 2],
     /// A patch goes to another place than it comes from.
     moved: bool,
@@ -63,14 +62,13 @@ impl Default for Memo {
             plain: false,
             image: [0; ROOM],
             written: 0,
-            words: 0,
             value: [0; WORDS],
             same: [0; WORDS],
             open: [0; WORDS],
             low: [0; WORDS],
             high: [0; WORDS],
             in_place: false,
-            stay: [0; WORDS],
+            stay: [u64::MAX; WORDS],
             put: [0; WORDS],
             patches: [Patch::default(); 2],
             moved: false,
@@ -84,17 +82,23 @@ impl Memo {
     /// Whether the stamp at the beginning of `window` is the remembered one but for its open digits.
     #[inline(always)]
     pub(crate) fn fits(&self, window: &[u8; WINDOW]) -> bool {
-        let mut wrong = 0;
-        for index in 0..self.words.min(WORDS) {
-            let word = word(window, index);
-            let digits = word & self.open[index];
-            // A byte above 127 would carry into its neighbour; `digits` itself then has a high bit and fails.
-            let reaches_low = digits.wrapping_add(self.low[index]);
-            let beyond_high = digits.wrapping_add(self.high[index]);
-            wrong |= (word ^ self.value[index]) & self.same[index];
-            wrong |= (!reaches_low | beyond_high | digits) & self.open[index] & HIGH_BITS;
+        // Written out: most stamps are shorter than three words, and a loop of unknown length costs more than the words.
+        let mut wrong = self.differs(window, 0) | self.differs(window, 1) | self.differs(window, 2);
+        if self.length >= 3 * 8 {
+            wrong |= self.differs(window, 3) | self.differs(window, 4) | self.differs(window, 5);
         }
         self.length != 0 && wrong == 0
+    }
+
+    #[inline(always)]
+    fn differs(&self, window: &[u8; WINDOW], index: usize) -> u64 {
+        let word = word(window, index);
+        let digits = word & self.open[index];
+        // A byte above 127 would carry into its neighbour; `digits` itself then has a high bit and fails.
+        let reaches_low = digits.wrapping_add(self.low[index]);
+        let beyond_high = digits.wrapping_add(self.high[index]);
+        let off = (!reaches_low | beyond_high | digits) & self.open[index] & HIGH_BITS;
+        (word ^ self.value[index]) & self.same[index] | off
     }
 
     /// Whether the result has the stamp's length, so that [`Memo::rewrite`] may be used.
@@ -109,15 +113,25 @@ impl Memo {
         if self.moved {
             return self.rewrite_moved(window);
         }
-        for index in 0..self.words.min(WORDS) {
-            put(window, index, word(window, index) & self.stay[index] | self.put[index]);
+        self.put(window, 0);
+        self.put(window, 1);
+        self.put(window, 2);
+        if self.length >= 3 * 8 {
+            self.put(window, 3);
+            self.put(window, 4);
+            self.put(window, 5);
         }
+    }
+
+    #[inline(always)]
+    fn put(&self, window: &mut [u8; WINDOW], index: usize) {
+        put(window, index, word(window, index) & self.stay[index] | self.put[index]);
     }
 
     fn rewrite_moved(&self, window: &mut [u8; WINDOW]) {
         let before = *window;
-        for index in 0..self.words.min(WORDS) {
-            put(window, index, word(&before, index) & self.stay[index] | self.put[index]);
+        for index in 0..WORDS {
+            self.put(window, index);
         }
         for patch in self.patches.iter().filter(|patch| patch.from != patch.to) {
             copy(&before, window, *patch);
@@ -191,7 +205,6 @@ impl Memo {
                 length: digits.min(usize::from(written)),
             });
         }
-        self.words = length / 8 + 1;
         (self.value, self.same, self.open) = (words(&bytes), words(&same), words(&open));
         (self.low, self.high) = (words(&low), words(&high));
         self.image[..rendered.len()].copy_from_slice(rendered);
@@ -240,9 +253,16 @@ fn words(bytes: &[u8; WINDOW]) -> [u64; WORDS] {
     std::array::from_fn(|index| word(bytes, index))
 }
 
-/// Byte by byte: a call of memcpy for two digits costs more than the whole comparison.
+/// Not by memcpy, whose call costs more than the whole comparison.
 #[inline(always)]
 fn copy(from: &[u8; WINDOW], to: &mut [u8], patch: Patch) {
+    if patch.length == 2
+        && let Some(to) = to.get_mut(patch.to..).and_then(|to| to.first_chunk_mut::<2>())
+        && let Some(from) = from.get(patch.from..).and_then(|from| from.first_chunk::<2>())
+    {
+        *to = *from;
+        return;
+    }
     for index in 0..patch.length {
         if let (Some(to), Some(from)) = (to.get_mut(patch.to + index), from.get(patch.from + index)) {
             *to = *from;

@@ -27,6 +27,12 @@ impl Output {
         (self.length, self.copied, self.ended) = (0, 0, false);
     }
 
+    /// The first so many bytes are written; the rest stays in front of what the next buffer becomes.
+    pub(crate) fn written(&mut self, count: usize) {
+        self.bytes.copy_within(count..self.length, 0);
+        (self.length, self.copied, self.ended) = (self.length - count, 0, false);
+    }
+
     /// Whether the buffer must not be written as it is.
     pub(crate) fn diverted(&self) -> bool {
         self.copied != 0 || self.length != 0 || self.ended
@@ -48,10 +54,16 @@ impl Output {
     /// Copies what of the buffer has not been copied, up to `to`.
     #[inline(always)]
     pub(crate) fn upto(&mut self, buffer: &[u8], to: usize) {
+        self.reserve(to - self.copied);
+        self.follow(buffer, to);
+    }
+
+    /// As [`Self::upto`], where there is room.
+    #[inline(always)]
+    fn follow(&mut self, buffer: &[u8], to: usize) {
         let from = self.copied;
         self.copied = to;
         let count = to - from;
-        self.reserve(count);
         let (mut at, mut done) = (self.length, 0);
         self.length += count;
         if count <= 8 * STEP {
@@ -70,13 +82,22 @@ impl Output {
         }
     }
 
-    /// Appends what `write` puts at the beginning of the room it gets.
+    /// Copies what of the buffer has not been copied, up to `at`, and appends what `write` puts in the place of
+    /// `buffer[at..end]`.
     #[inline(always)]
-    pub(crate) fn put(&mut self, write: impl FnOnce(&mut [u8; ROOM]) -> usize) {
-        self.reserve(ROOM);
-        if let Some(room) = self.bytes[self.length..].first_chunk_mut() {
+    pub(crate) fn exchange(
+        &mut self,
+        buffer: &[u8],
+        at: usize,
+        end: usize,
+        write: impl FnOnce(&mut [u8; ROOM]) -> usize,
+    ) {
+        self.reserve(at - self.copied + ROOM);
+        self.follow(buffer, at);
+        if let Some(room) = self.bytes.get_mut(self.length..).and_then(|rest| rest.first_chunk_mut()) {
             self.length += write(room);
         }
+        self.copied = end;
     }
 
     /// Appends any bytes.

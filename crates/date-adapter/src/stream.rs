@@ -1,7 +1,9 @@
 //! A byte stream in pieces of any size becomes whole lines for the [`Adapter`], in fixed memory.
 //!
-//! The unfinished line at the end of a piece waits for its rest; everything before it goes out at once, so that no whole
-//! line is ever held back. A line longer than [`HEAD`] is decided by its first [`HEAD`] bytes and then streamed through.
+//! The unfinished line at the end of a piece waits for its rest; everything before it goes out, so that no whole line is
+//! ever held back. Where lines change their length, what does not fill a block stays for the next one as long as more input
+//! is there, and goes out with [`Stream::settle`]: a pipe takes 64 KiB at once, and a few bytes more wake its reader twice.
+//! A line longer than [`HEAD`] is decided by its first [`HEAD`] bytes and then streamed through.
 
 use std::io;
 
@@ -11,9 +13,9 @@ use crate::adapt::{Adapter, PADDING};
 use crate::output::Output;
 
 /// Bytes of a line in which its stamp must lie.
-pub(crate) const HEAD: usize = 64 * 1024;
-/// Bytes that are read at once: as much as a pipe holds by default.
-const READ: usize = 64 * 1024;
+pub(crate) const HEAD: usize = BLOCK;
+/// Bytes that are read and written at once: as much as a pipe holds by default.
+const BLOCK: usize = 64 * 1024;
 
 /// What becomes of the rest of a line whose beginning has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +36,14 @@ pub struct Stream {
 
 impl Default for Stream {
     fn default() -> Self {
-        Stream { buffer: vec![0; HEAD + READ + PADDING], held: 0, long: None, output: Output::default() }
+        Stream { buffer: vec![0; BLOCK + PADDING], held: 0, long: None, output: Output::default() }
     }
 }
 
 impl Stream {
-    /// Where the next bytes are to be read to; at least 64 KiB.
+    /// Where the next bytes are to be read to: the rest of a block that the unfinished line begins.
     pub fn space(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.held..self.held + READ]
+        &mut self.buffer[self.held..BLOCK]
     }
 
     /// Bytes of a line whose newline has not come yet.
@@ -50,7 +52,25 @@ impl Stream {
         self.held
     }
 
-    /// Takes `count` bytes that were read into [`Stream::space`]; all whole lines go to `write`.
+    /// Whether [`Stream::settle`] has something to write.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.output.diverted()
+    }
+
+    /// Writes the whole lines that wait for a block to be full. To be called before input is waited for.
+    ///
+    /// # Errors
+    /// As [`Stream::take`].
+    pub fn settle(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let bytes = self.output.bytes();
+        let result = if bytes.is_empty() { Ok(()) } else { write(bytes) };
+        self.output.clear();
+        result
+    }
+
+    /// Takes `count` bytes that were read into [`Stream::space`]; all whole lines go to `write`, or wait for
+    /// [`Stream::settle`].
     ///
     /// # Errors
     /// What `write` returned; the lines given to it are then gone.
@@ -61,6 +81,9 @@ impl Stream {
         mut write: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut end = self.held + count;
+        if self.long.is_some() || adapter.keeps_lengths() {
+            self.settle(&mut write)?;
+        }
         if let Some(rest) = self.long {
             // Nothing is held while a long line passes.
             let newline = memchr(b'\n', &self.buffer[..end]);
@@ -109,7 +132,7 @@ impl Stream {
             bytes = &bytes[count..];
             self.take(adapter, count, &mut write)?;
         }
-        Ok(())
+        self.settle(write)
     }
 
     /// The input is over: a last line without newline goes out, rewritten like the others.
@@ -123,7 +146,7 @@ impl Stream {
             adapter.lines(&mut self.buffer, held, &mut self.output);
             self.flush(held, &mut write)?;
         }
-        Ok(())
+        self.settle(write)
     }
 
     fn flush(&mut self, end: usize, write: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
@@ -134,8 +157,9 @@ impl Stream {
             self.output.upto(&self.buffer, end);
         }
         let bytes = self.output.bytes();
-        let result = if bytes.is_empty() { Ok(()) } else { write(bytes) };
-        self.output.clear();
+        let blocks = bytes.len() - bytes.len() % BLOCK;
+        let result = if blocks > 0 { write(&bytes[..blocks]) } else { Ok(()) };
+        self.output.written(blocks);
         result
     }
 }
