@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use crate::{Leaf, LoadError};
@@ -27,8 +27,19 @@ fn all<T: PemObject>(what: &'static str, path: &Path) -> Result<Vec<T>, LoadErro
     let bytes = read(what, path)?;
     let empty = |reason| LoadError::Empty { what, path: path.to_owned(), reason };
     let found: Result<Vec<T>, _> = T::pem_slice_iter(&bytes).collect();
-    let found = found.map_err(|error| empty(Some(error.to_string())))?;
+    let found = found.map_err(|error| empty(Some(why(error))))?;
     if found.is_empty() { Err(empty(None)) } else { Ok(found) }
+}
+
+/// What is wrong with a PEM file, where the library would print its lines as lists of numbers.
+fn why(error: pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("the line -----END {}----- is missing", String::from_utf8_lossy(&end_marker))
+        }
+        pem::Error::IllegalSectionStart { .. } => "a line -----BEGIN ...----- is broken".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// A chain and its key, checked to belong together, with the facts of the leaf.
@@ -36,7 +47,7 @@ pub(crate) fn pair(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result
     let chain: Vec<CertificateDer<'static>> = all("certificate", cert)?;
     let key_bytes = read("key", key)?;
     let secret = PrivateKeyDer::from_pem_slice(&key_bytes).map_err(|error| {
-        let reason = (!matches!(error, rustls_pki_types::pem::Error::NoItemsFound)).then(|| error.to_string());
+        let reason = (!matches!(error, pem::Error::NoItemsFound)).then(|| why(error));
         LoadError::Empty { what: "private key", path: key.to_owned(), reason }
     })?;
     let unusable = |source| LoadError::Certificate { path: cert.to_owned(), source };
