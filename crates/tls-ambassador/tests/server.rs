@@ -5,6 +5,8 @@ mod support;
 
 #[path = "server/hostile.rs"]
 mod hostile;
+#[path = "server/refused.rs"]
+mod refused;
 #[path = "server/rough.rs"]
 mod rough;
 #[path = "server/told.rs"]

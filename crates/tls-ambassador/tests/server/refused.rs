@@ -1,0 +1,139 @@
+//! Bad input: at the start exit code 2 and one line that names it; while running, the last good files serve on.
+
+use std::path::{Path, PathBuf};
+
+use kit_test::{LinkOrder, Mount, eventually};
+
+use super::support::pki::text;
+use super::support::{Door, Echo, PATIENCE, hello, run};
+use super::{OK, Pki, pki};
+
+/// What `server` says first with these flags besides the usual ones; its exit code must be 2.
+#[track_caller]
+fn refused(flags: &[&str], expected: &str) {
+    let base = ["server", "--listen", "127.0.0.1:0", "--target", "127.0.0.1:1", "--admin-listen", "127.0.0.1:0"];
+    let exit = run(&[&base, flags].concat());
+    let first = exit.stderr.lines().next().unwrap_or_default();
+    assert_eq!((exit.code, first), (Some(2), expected), "{flags:?}: {}", exit.stderr);
+    let second = exit.stderr.lines().nth(1).unwrap_or_default();
+    assert!(second.starts_with("hint: "), "{flags:?}: the repair is told: {}", exit.stderr);
+}
+
+fn written(pki: &Pki, name: &str, content: &[u8]) -> PathBuf {
+    let path = pki.folder.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+/// The first half of a certificate, as a write that was interrupted leaves it.
+fn half(pki: &Pki) -> Vec<u8> {
+    let whole = pki.server.cert_bytes();
+    whole[..whole.len() / 2].to_vec()
+}
+
+#[test]
+fn files_that_are_missing_half_written_or_something_else_are_named() {
+    let pki = pki();
+    let (cert, key) = (text(&pki.server.cert), text(&pki.server.key));
+    let start = "error: cannot start with these files:";
+    let check = |cert: &Path, key: &Path, expected: &str| {
+        refused(
+            &["--disable-authentication", "--cert", text(cert), "--key", text(key)],
+            &format!("{start} {expected}"),
+        );
+    };
+    let nowhere = pki.folder.path().join("nowhere");
+    let absent = format!("{}: No such file or directory (os error 2)", nowhere.display());
+    check(&nowhere, Path::new(key), &format!("cannot read certificate {absent}"));
+    check(Path::new(cert), &nowhere, &format!("cannot read key {absent}"));
+    let torn = written(&pki, "torn.crt", &half(&pki));
+    let reason = "the line -----END CERTIFICATE----- is missing";
+    check(&torn, Path::new(key), &format!("no certificate in {}: {reason}", torn.display()));
+    let text_file = written(&pki, "text.crt", b"hello\n");
+    check(&text_file, Path::new(key), &format!("no certificate in {}", text_file.display()));
+    check(Path::new(cert), Path::new(cert), &format!("no private key in {cert}"));
+    let other = text(&pki.client1.key);
+    let pair = format!("{cert} and {other} are not a pair: the key belongs to another certificate");
+    check(Path::new(cert), Path::new(other), &pair);
+    let folder = written(&pki, "no-folder", b"");
+    let not_a_folder =
+        format!("{start} cannot read certificate folder {}: Not a directory (os error 20)", folder.display());
+    refused(&["--disable-authentication", "--sni-strict", "--cert-dir", text(&folder)], &not_a_folder);
+    let nowhere_ca = format!("{start} cannot read CA certificate {absent}");
+    refused(&["--allow-all", "--cert", cert, "--key", key, "--cacert", text(&nowhere)], &nowhere_ca);
+}
+
+#[test]
+fn flags_that_contradict_each_other_are_named() {
+    let pki = pki();
+    let pair = pki.certs();
+    let everybody = [pair.as_slice(), &["--disable-authentication"]].concat();
+    let check = |flags: &[&str], expected: &str| refused(&[&everybody, flags].concat(), expected);
+    check(&["--nonsense"], "error: unexpected argument '--nonsense' found");
+    check(
+        &["--mode", "http", "--starttls", "mysql"],
+        "error: --starttls is for databases, which --mode http does not speak",
+    );
+    check(
+        &["--mode", "http", "--proxy-protocol-mode", "v1"],
+        "error: --proxy-protocol-mode tells of one client, and --mode http mixes many on one connection",
+    );
+    check(&["--crl", pair[1]], "error: --crl is about client certificates, and none are asked for");
+    check(&["--starttls", "postgres-direct"], "error: --starttls postgres-direct is for clients");
+    check(
+        &["--starttls", "mysql", "--proxy-protocol-mode", "tls"],
+        "error: --proxy-protocol-mode tells of TLS before --starttls mysql has any",
+    );
+    check(&["--accept-proxy-protocol", "v2"], "error: --accept-proxy-protocol needs --trusted-proxy");
+    check(
+        &["--min-tls-version", "TLS1.3", "--max-tls-version", "TLS1.2"],
+        "error: --min-tls-version is newer than --max-tls-version",
+    );
+    check(
+        &["--require-pq", "--max-tls-version", "TLS1.2"],
+        "error: --require-pq needs TLS 1.3, which --max-tls-version rules out",
+    );
+    check(&["--xfcc"], "error: --xfcc is about requests, and --mode tcp sees none");
+    check(
+        &["--mode", "http", "--header-timeout", "0s"],
+        "error: --header-timeout is 0s: every request would be too slow",
+    );
+    check(&["--allow-cn", "a"], "error: --disable-authentication contradicts --allow rules and --client-auth");
+    refused(&pair, "error: nobody would be let in: there is no access rule");
+    refused(
+        &[pair.as_slice(), &["--allow-all", "--client-auth", "none", "--cacert", pair[1]]].concat(),
+        "error: --client-auth none contradicts --allow rules",
+    );
+    let folder = ["--disable-authentication", "--cert-dir", text(pki.folder.path())];
+    refused(&folder, "error: --cert-dir without --cert has no certificate for clients without a server name");
+    let keys = ["--mode", "http", "--jwt-issuer", "i", "--jwt-audience", "a", "--jwt-jwks-file"];
+    let nowhere = "error: cannot read the key set /nowhere/keys.json: No such file or directory (os error 2)";
+    check(&[keys.as_slice(), &["/nowhere/keys.json"]].concat(), nowhere);
+    let not_a_set = format!("error: cannot use the key set {}: not a JSON object with a list called \"keys\"", pair[1]);
+    check(&[keys.as_slice(), &[pair[1]]].concat(), &not_a_set);
+}
+
+#[test]
+fn a_half_written_swap_is_told_and_counted_and_the_last_good_certificate_serves_on() {
+    let pki = pki();
+    let echo = Echo::start();
+    let root = tempfile::tempdir().unwrap();
+    let files: [(&str, &[u8]); 2] = [("tls.crt", &pki.server.cert_bytes()), ("tls.key", &pki.server.key_bytes())];
+    let mut mount = Mount::new(root.path(), LinkOrder::AfterSwap, &files);
+    let (cert, key) = (mount.path("tls.crt"), mount.path("tls.key"));
+    let flags = ["--cert", text(&cert), "--key", text(&key), "--disable-authentication"];
+    let door = Door::start("server", &echo.target(), &flags).ready();
+    mount.publish(&[("tls.crt", &half(&pki)), ("tls.key", &pki.server.key_bytes())]);
+    let line = door.process.wait_for_stderr("reload refused: the files before stay in use", PATIENCE);
+    let named = format!("no certificate in {}: the line -----END CERTIFICATE----- is missing", cert.display());
+    assert!(line.contains("ERROR") && line.contains(&named), "{line}");
+    assert_eq!(door.metric("tls_ambassador_reload_total{result=\"invalid\""), 1.0);
+    assert!(hello(&door, &pki.root, None).contains("\"cn\": \"server1\""));
+    assert_eq!(door.status("/readyz"), 200);
+    let second = pki.root.issue("second");
+    mount.publish(&[("tls.crt", &second.cert_bytes()), ("tls.key", &second.key_bytes())]);
+    eventually("a good one heals it", PATIENCE, || {
+        let said = hello(&door, &pki.root, None);
+        said.contains(OK) && said.contains("\"cn\": \"second\"")
+    });
+}
