@@ -131,7 +131,11 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             ip: allow_ip,
             spki_pin: allow_spki_pin,
         };
-        let requests = Requests::check(mode, &door, proxy_protocol_mode, http, jwt)?;
+        let mut requests = Requests::check(mode, &door, proxy_protocol_mode, http, jwt)?;
+        if let Some(jwt) = requests.as_mut().and_then(|requests| requests.jwt.as_mut()) {
+            // As everywhere else: the flag, else what the machine says, else the public authorities.
+            jwt.authorities = jwt.authorities.take().or_else(|| ssl_cert_file.clone());
+        }
         let token = requests.as_ref().is_some_and(|requests| requests.jwt.is_some());
         let access = Access { everyone: disable_authentication, any_certificate: allow_all, rules, token };
         let client_auth = checked_access(&access, client_auth)?;
@@ -429,4 +433,26 @@ fn door_config(args: DoorArgs) -> Result<DoorConfig, Error> {
 /// The CPUs of the cgroup's quota or the affinity mask, whichever is less; more than four gain nothing in a sidecar.
 fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(4))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use crate::args::{Args, Command};
+    use clap::Parser;
+
+    #[test]
+    fn the_keys_server_is_trusted_by_the_flag_else_by_the_environment() {
+        let line = "x server --mode http --listen :9200 --target 127.0.0.1:9201 --cert a --key b --jwt-issuer https://i.example \
+                    --jwt-audience app --jwt-jwks-url https://k.example/keys";
+        let authorities = |more: &[&str]| {
+            let args = Args::try_parse_from(line.split_whitespace().chain(more.iter().copied())).unwrap();
+            let Command::Server(args) = args.command else { panic!("a server was asked for") };
+            let config = ServerConfig::try_from((*args, Some("/machine.pem".into()))).unwrap();
+            config.http.unwrap().jwt.unwrap().authorities
+        };
+        assert_eq!(authorities(&[]), Some(PathBuf::from("/machine.pem")));
+        assert_eq!(authorities(&["--jwt-ca-file", "/own.pem"]), Some(PathBuf::from("/own.pem")));
+    }
 }

@@ -27,6 +27,18 @@ impl Engine for UnbufferedServerConnection {
     }
 }
 
+impl<E: Engine> Engine for Box<E> {
+    type Data = E::Data;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.as_mut().process(incoming)
+    }
+
+    fn state(&self) -> &CommonState {
+        self.as_ref().state()
+    }
+}
+
 impl Engine for UnbufferedClientConnection {
     type Data = ClientConnectionData;
 

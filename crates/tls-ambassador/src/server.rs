@@ -74,9 +74,10 @@ impl Serve for Door {
         let _open = metrics::OpenConnection::new(&self.metrics);
         let accepted = Instant::now();
         let peer = socket.peer().map_or_else(|_| "gone".to_owned(), |peer| peer.to_string());
-        let opened = timeout(self.config.door.connect_timeout, self.open(socket)).await;
+        // Boxed one after the other: what the handshake needs is given back before an idle connection sits there.
+        let opened = timeout(self.config.door.connect_timeout, Box::pin(self.open(socket))).await;
         let result = match opened.unwrap_or(Err(Failure::Timeout)) {
-            Ok(open) => self.carry(open, accepted).await,
+            Ok(open) => Box::pin(self.carry(open, accepted)).await,
             Err(failure) => self.report(&failure, &peer),
         };
         self.metrics.ended(&self.listener, result);
@@ -155,8 +156,8 @@ impl Door {
                 let _gone = std::future::poll_fn(|cx| tls.poll_close(cx)).await;
                 "denied"
             }
-            Mode::Tcp => self.carry_bytes(tls, arrival, dialled, accepted).await,
-            Mode::Http => self.carry_requests(tls, arrival, accepted).await,
+            Mode::Tcp => Box::pin(self.carry_bytes(tls, arrival, dialled, accepted)).await,
+            Mode::Http => Box::pin(self.carry_requests(tls, arrival, accepted)).await,
         }
     }
 

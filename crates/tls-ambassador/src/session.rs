@@ -44,6 +44,7 @@ thread_local! {
         outgoing: vec![0; WRITE_BUFFER],
         joined: Vec::new(),
     });
+    static PLAIN: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) };
 }
 
 /// What the handshake settled.
@@ -76,16 +77,17 @@ pub enum HandshakeError {
     Io(#[from] io::Error),
 }
 
+/// Boxed, because futures copy what is moved through them: a thousand idle connections would hold it several times.
 enum Side {
-    Server(UnbufferedServerConnection),
-    Client(UnbufferedClientConnection),
+    Server(Box<UnbufferedServerConnection>),
+    Client(Box<UnbufferedClientConnection>),
 }
 
 /// An established TLS session.
 pub struct TlsStream {
     socket: Socket,
     side: Side,
-    facts: SessionFacts,
+    facts: Box<SessionFacts>,
     /// Bytes that are not a whole record yet.
     partial: Vec<u8>,
     /// Records that the socket refused, and how much of them it has taken since.
@@ -128,7 +130,7 @@ impl TlsStream {
         read: Vec<u8>,
     ) -> Result<Self, HandshakeError> {
         let connection = UnbufferedServerConnection::new(config)?;
-        Self::shake(socket, Side::Server(connection), read).await
+        Self::shake(socket, Side::Server(Box::new(connection)), read).await
     }
 
     /// Opens a session towards `name`. The caller owns the deadline.
@@ -141,14 +143,14 @@ impl TlsStream {
         name: ServerName<'static>,
     ) -> Result<Self, HandshakeError> {
         let connection = UnbufferedClientConnection::new(config, name)?;
-        Self::shake(socket, Side::Client(connection), Vec::new()).await
+        Self::shake(socket, Side::Client(Box::new(connection)), Vec::new()).await
     }
 
     async fn shake(socket: Socket, side: Side, read: Vec<u8>) -> Result<Self, HandshakeError> {
         let mut stream = Self {
             socket,
             side,
-            facts: SessionFacts::default(),
+            facts: Box::default(),
             partial: read,
             unsent: Vec::new(),
             sent: 0,
@@ -173,7 +175,7 @@ impl TlsStream {
         };
         match outcome {
             Ok(()) => {
-                stream.facts = with_engine!(&stream.side, engine => facts(engine, sni))?;
+                stream.facts = Box::new(with_engine!(&stream.side, engine => facts(engine.as_ref(), sni))?);
                 Ok(stream)
             }
             Err(error) => {
@@ -418,11 +420,19 @@ impl AsyncRead for TlsStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let stream = self.get_mut();
         if stream.plain.is_empty() {
-            let mut plain = Vec::new();
-            if ready!(stream.poll_recv(cx, &mut plain))? == 0 {
-                return Poll::Ready(Ok(()));
+            // Lent by the thread; kept only while the reader has not taken all of it.
+            let mut plain = PLAIN.take();
+            let count = stream.poll_recv(cx, &mut plain);
+            let taken = plain.len().min(buf.remaining());
+            buf.put_slice(&plain[..taken]);
+            if taken < plain.len() {
+                (stream.plain, stream.taken) = (plain, taken);
+            } else {
+                plain.clear();
+                plain.shrink_to(READ_BUFFER);
+                PLAIN.set(plain);
             }
-            stream.plain = plain;
+            return count.map(|count| count.map(drop));
         }
         let left = &stream.plain[stream.taken..];
         let count = left.len().min(buf.remaining());

@@ -264,7 +264,7 @@ impl Connection {
                 Outcome::Complete | Outcome::LastOne | Outcome::Upgraded | Outcome::Broken => {}
             }
             let end = Instant::now();
-            self.http.shared.metrics.request(plan.method, "1", status, end.saturating_duration_since(began));
+            self.http.tally.request(plan.method, "1", status, end.saturating_duration_since(began));
             if reusable {
                 self.pool.give(socket, end);
                 return if outcome == Outcome::Complete { Next::Again } else { Next::Last };
@@ -356,7 +356,7 @@ impl Connection {
 
     fn count(&self, method: Method, status: u16, began: Option<Instant>) {
         let took = began.map_or(Duration::ZERO, |began| began.elapsed());
-        self.http.shared.metrics.request(method, "1", status, took);
+        self.http.tally.request(method, "1", status, took);
     }
 }
 

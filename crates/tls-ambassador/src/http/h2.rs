@@ -30,6 +30,7 @@ use super::forward;
 use super::framing::Framing;
 use super::gate::{self, Denial};
 use super::h2_app::{self, Channel};
+use super::h2_io::Corked;
 use super::h2_stream::{AppStream, H2Body, Upload};
 use super::metrics::Method;
 use super::pool::Pool;
@@ -115,6 +116,7 @@ pub(super) async fn serve(http: Rc<Http>, door: Rc<Door>, caller: Caller, stream
         let open = Open::new(&streams);
         async move { Ok::<_, Infallible>(answer(open, request).await) }
     });
+    let stream = Corked::new(Rc::clone(&http), stream);
     let list = u32::try_from(http.config.max_header_bytes).unwrap_or(64 << 10);
     let connection = hyper::server::conn::http2::Builder::new(OnThisThread)
         .timer(TokioTimer::new())
@@ -126,11 +128,14 @@ pub(super) async fn serve(http: Rc<Http>, door: Rc<Door>, caller: Caller, stream
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(PING_INTERVAL)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream.clone()), service);
     let mut connection = pin!(connection);
     let mut goodbye = false;
     poll_fn(|cx| {
-        if connection.as_mut().poll(cx).is_ready() {
+        let over = connection.as_mut().poll(cx).is_ready();
+        // What the socket refuses goes out when it wakes this task again.
+        let broken = matches!(stream.poll_send(cx), Poll::Ready(Err(_)));
+        if over || broken {
             return Poll::Ready(());
         }
         // Idle for too long, or the process ends: GOAWAY, and open streams finish.
@@ -142,7 +147,9 @@ pub(super) async fn serve(http: Rc<Http>, door: Rc<Door>, caller: Caller, stream
             goodbye = true;
             streams.deadline.set(http.config.body_timeout);
             connection.as_mut().graceful_shutdown();
-            if connection.as_mut().poll(cx).is_ready() {
+            let over = connection.as_mut().poll(cx).is_ready();
+            let broken = matches!(stream.poll_send(cx), Poll::Ready(Err(_)));
+            if over || broken {
                 return Poll::Ready(());
             }
         }
@@ -160,7 +167,7 @@ async fn answer(open: Open, request: H2Request<Incoming>) -> H2Response<H2Body> 
         Ok(response) => response,
         Err((refusal, challenge)) => {
             let took = began.elapsed();
-            metrics_of.http.shared.metrics.request(method, "2", refusal.status, took);
+            metrics_of.http.tally.request(method, "2", refusal.status, took);
             if grpc { h2_app::grpc_answer(refusal) } else { own_answer(refusal, challenge.as_deref()) }
         }
     }

@@ -209,7 +209,7 @@ impl Relayed {
 impl Drop for Relayed {
     fn drop(&mut self) {
         let (method, began) = self.request;
-        self.open.0.http.shared.metrics.request(method, "2", self.status, began.elapsed());
+        self.open.0.http.tally.request(method, "2", self.status, began.elapsed());
     }
 }
 

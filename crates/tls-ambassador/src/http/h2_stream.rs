@@ -299,7 +299,7 @@ impl Drop for AppStream {
         let http = &self.open.0.http;
         if self.status != 0 && self.counted {
             let (method, began) = self.request;
-            http.shared.metrics.request(method, "2", self.status, began.elapsed());
+            http.tally.request(method, "2", self.status, began.elapsed());
         }
         http.buffers.give_text(&mut self.upload.out);
     }

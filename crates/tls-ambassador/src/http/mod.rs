@@ -23,6 +23,7 @@ pub mod framing;
 mod gate;
 mod h2;
 mod h2_app;
+mod h2_io;
 mod h2_stream;
 pub mod metrics;
 pub mod names;
@@ -64,7 +65,8 @@ pub async fn serve(http: Rc<Http>, door: Rc<Door>, stream: TlsStream, arrival: A
     }
     let caller = caller::Caller::new(&http.config, stream.facts(), &arrival);
     if stream.facts().alpn.as_deref() == Some(b"h2".as_slice()) {
-        return h2::serve(http, door, caller, stream).await;
+        // Boxed: the other protocol's idle connections need not be as large.
+        return Box::pin(h2::serve(http, door, caller, stream)).await;
     }
     connection::Connection::new(http, door, caller, stream).run().await;
 }

@@ -11,7 +11,7 @@ use kit_run::Error;
 use super::buffers::Buffers;
 use super::config::HttpConfig;
 use super::h2_app::Channel;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Tally};
 use super::pool::Pool;
 use super::timers::Timers;
 use crate::jwt::args::KeySource;
@@ -95,6 +95,7 @@ pub struct Http {
     pub(super) config: Arc<HttpConfig>,
     pub(super) buffers: Buffers,
     pub(super) timers: Timers,
+    pub(super) tally: Arc<Tally>,
     pub(super) tokens: RefCell<Cache>,
     apps: RefCell<Vec<ToApp>>,
     draining: Cell<bool>,
@@ -109,6 +110,7 @@ impl Http {
         Http {
             buffers: Buffers::default(),
             timers: Timers::new(config.shortest()),
+            tally: shared.metrics.tally(),
             tokens: RefCell::new(Cache::default()),
             apps: RefCell::new(Vec::new()),
             draining: Cell::new(false),
