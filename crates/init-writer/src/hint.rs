@@ -38,6 +38,7 @@ pub(crate) fn hint(error: &Error, step: &Step) -> Option<String> {
             "name the file in the directory, e.g. /html/index.html; a directory is copied with --recursive"
         }
         ErrorKind::IsADirectory => "name the file in the directory, e.g. /html/index.html",
+        ErrorKind::Other => "name a regular file: targets are replaced, never written through",
         ErrorKind::NotFound if step.make.no_mkdir => "leave out --no-mkdir to have the directories made",
         ErrorKind::NotFound => "check that the volume is mounted in this init container, and the spelling",
         ErrorKind::NotADirectory => "a file or a symlink stands where a directory is needed",

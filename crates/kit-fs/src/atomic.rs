@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -68,6 +69,7 @@ pub(crate) fn write(
     if existing.as_ref().is_some_and(|stat| kind_of(stat) == Kind::Directory) {
         return Err(failed("write")(Errno::ISDIR));
     }
+    spare_special(existing.as_ref(), "write", path)?;
     let file = existing.filter(|stat| kind_of(stat) == Kind::File);
     let kept = file.as_ref().map(|stat| stat.st_mode & 0o7777);
     let mode = match attributes.mode {
@@ -105,6 +107,16 @@ pub(crate) fn write(
     Ok(Change::Changed)
 }
 
+/// A device is no file that could be replaced: `date /dev/full` would leave a regular file under that name.
+fn spare_special(existing: Option<&Stat>, action: &'static str, path: &Path) -> Result<(), Error> {
+    match existing {
+        Some(stat) if kind_of(stat) == Kind::Special => {
+            Err(Error::system(action, path, io::Error::other("a device, FIFO or socket stands there")))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(crate) fn link(
     directory: BorrowedFd<'_>,
     name: &OsStr,
@@ -118,6 +130,7 @@ pub(crate) fn link(
         if kind_of(stat) == Kind::Directory {
             return Err(failed("make the symlink")(Errno::ISDIR));
         }
+        spare_special(Some(stat), "make the symlink", path)?;
         let same = kind_of(stat) == Kind::Symlink
             && owner.is_none_or(|owner| owner.is_of(stat))
             && rustix::fs::readlinkat(directory, name, Vec::new())

@@ -95,6 +95,24 @@ fn iw03_a_directory_at_the_target_is_named_and_stays() {
 }
 
 #[test]
+fn iw03_what_is_no_file_is_named_and_stays() {
+    let dir = tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let name = text(&fifo);
+    let hint = "hint: name a regular file: targets are replaced, never written through\n";
+    let expected = |verb: &str, action: &str| {
+        format!("error: {verb} {name}: cannot {action} {name}: a device, FIFO or socket stands there\n{hint}")
+    };
+    fails(&["write", name, "--text", "x"], 1, &expected("write", "write"));
+    fails(&["date", name], 1, &expected("date", "write"));
+    fails(&["link", "elsewhere", name], 1, &expected("link", "make the symlink"));
+    assert_eq!(names(dir.path()), ["fifo"], "nothing else was made");
+    use std::os::unix::fs::FileTypeExt;
+    assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
+}
+
+#[test]
 fn iw04_missing_parents_are_made_unless_forbidden() {
     let dir = tempdir().unwrap();
     let file = dir.path().join("a/b/f");
