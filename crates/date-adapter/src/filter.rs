@@ -24,6 +24,9 @@ use crate::worked::{self, Held};
 /// At most one message about impossible dates in this time.
 const BETWEEN_REPORTS: Duration = Duration::from_secs(60);
 
+/// What helps where stdout takes nothing.
+pub(crate) const WRITE_HINT: &str = "whatever stdout leads to must have room and accept writes";
+
 /// How the filter came to its end.
 #[derive(Debug)]
 pub(crate) enum End {
@@ -31,8 +34,8 @@ pub(crate) enum End {
     Done,
     /// Nobody reads our output any more.
     ReaderGone,
-    /// Reading or writing failed.
-    Failed(&'static str, io::Error),
+    /// Reading or writing failed: what, the repair, and why.
+    Failed(&'static str, &'static str, io::Error),
 }
 
 /// Runs until the input ends or a stop was asked for and what had arrived is written.
@@ -94,7 +97,7 @@ impl Pump {
         let end = match ended {
             Ok(end) => end,
             Err(Stop { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => End::ReaderGone,
-            Err(Stop { what, error }) => End::Failed(what, error),
+            Err(Stop { what, hint, error }) => End::Failed(what, hint, error),
         };
         self.metrics.show(&self.adapter.counts);
         (self.adapter, end)
@@ -262,17 +265,19 @@ fn timespec(left: Duration) -> Timespec {
 /// What ended the pump.
 struct Stop {
     what: &'static str,
+    hint: &'static str,
     error: io::Error,
 }
 
 impl Stop {
     fn reading(error: impl Into<io::Error>) -> Self {
         // A broken pipe can only be ours to write to.
-        Stop { what: "cannot read standard input", error: error.into() }
+        let hint = "give it a pipe or a file, or name a FILE to follow";
+        Stop { what: "cannot read standard input", hint, error: error.into() }
     }
 
     fn writing(error: io::Error) -> Self {
-        Stop { what: "cannot write to stdout", error }
+        Stop { what: "cannot write to stdout", hint: WRITE_HINT, error }
     }
 }
 

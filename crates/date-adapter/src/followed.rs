@@ -80,7 +80,9 @@ fn failure(error: FollowError) -> Error {
         FollowError::WaitTimeout { .. } => Error::with_code(exit::WAIT_TIMEOUT, text)
             .hint("check that the app writes there and that both containers mount the volume"),
         FollowError::NoFiles => Error::failed(text).hint("leave --no-retry out to wait for a file"),
-        FollowError::Output(source) => Error::failed("cannot write to stdout").caused_by(source),
+        FollowError::Output(source) => {
+            Error::failed("cannot write to stdout").caused_by(source).hint(crate::filter::WRITE_HINT)
+        }
         FollowError::Read(source) => Error::failed(text).caused_by(source).hint("the volume may be gone or damaged"),
         FollowError::Watch(source) => Error::failed(text).caused_by(source).hint("use --watch poll"),
     }

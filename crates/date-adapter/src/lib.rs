@@ -123,7 +123,7 @@ fn print(mut config: Config) -> Result<(), Error> {
         text.push_str(&test.text);
     }
     let printed = std::io::stdout().lock().write_all(text.as_bytes());
-    printed.map_err(|error| Error::failed("cannot write to stdout").caused_by(error))?;
+    printed.map_err(|error| Error::failed("cannot write to stdout").caused_by(error).hint(filter::WRITE_HINT))?;
     if understood {
         return Ok(());
     }
@@ -178,7 +178,7 @@ fn conclude(adapter: &Adapter, end: End, strict: bool) -> Result<(), Error> {
     match end {
         End::Done => {}
         End::ReaderGone => kit_run::notice("date-adapter: nobody reads the output any more"),
-        End::Failed(what, error) => return Err(Error::failed(what).caused_by(error)),
+        End::Failed(what, hint, error) => return Err(Error::failed(what).caused_by(error).hint(hint)),
     }
     if let Some(Report { line, stamp, reason }) = &adapter.failed {
         let shown = if stamp.is_empty() { String::new() } else { format!(" {stamp:?}") };

@@ -122,6 +122,39 @@ fn da20_a_restart_goes_on_where_the_state_file_says() {
 }
 
 #[test]
+fn da20_kills_lose_nothing_and_repeat_whole_lines_only() {
+    let mut log = Log::new();
+    let state = log.folder.path().join("state");
+    let start = |log: &Log| Process::spawn(&mut command(&["--state-file", state.to_str().unwrap()], &[&log.path()]));
+    let mut all = String::new();
+    for round in 0..5 {
+        log.write(2000);
+        if round % 2 == 1 {
+            log.rotate(5);
+        }
+        let mut process = start(&log);
+        // Somewhere in the middle, wherever that is on this machine.
+        wait_for_line(&process, round * 2000 + 300 * round);
+        process.signal(Signal::KILL);
+        let out = String::from_utf8(process.wait_within(LONG).stdout).unwrap();
+        // A write that was cut short by the kill ends inside a line, which comes again.
+        all += &out[..out.rfind('\n').map_or(0, |at| at + 1)];
+    }
+    let process = start(&log);
+    log.write(1);
+    wait_for_line(&process, log.written - 1);
+    all += &ended(process);
+    let mut next = 0;
+    for line_seen in all.lines() {
+        let number: usize = line_seen.split(' ').nth(2).unwrap().parse().unwrap();
+        assert!(number <= next, "line {number} came after {next}: lines are missing");
+        assert_eq!(format!("{line_seen}\n"), line(number).1);
+        next = next.max(number + 1);
+    }
+    assert_eq!(next, log.written);
+}
+
+#[test]
 fn da20_a_truncated_file_is_read_from_its_beginning() {
     let mut log = Log::new();
     log.write(20);

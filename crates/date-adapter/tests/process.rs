@@ -93,6 +93,27 @@ fn a_reader_that_left_ends_the_run_with_0_even_when_no_line_comes() {
 }
 
 #[test]
+fn an_output_that_takes_nothing_is_an_error_with_the_repair() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ts.log");
+    std::fs::write(&path, "01/12/2022T16:25:21 a\n").unwrap();
+    for followed in [true, false] {
+        let mut command = command(&SEED_CASE);
+        if followed {
+            command.arg("--exit-on-eof").arg(&path);
+        } else {
+            command.stdin(std::fs::File::open(&path).unwrap());
+        }
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command.stdout(full).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains("error: cannot write to stdout: No space left on device"), "{told}");
+        assert!(told.contains("hint: whatever stdout leads to must have room"), "{told}");
+    }
+}
+
+#[test]
 fn strict_ends_with_5_after_everything_was_written() {
     let strict = [&SEED_CASE[..], &["--strict"]].concat();
     let exit = fed(&strict, b"01/12/2022T16:25:21 a\nno stamp\n31/02/2022T16:25:21 b\n");

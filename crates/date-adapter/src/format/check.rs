@@ -48,6 +48,12 @@ pub(crate) fn pair(input: &Format, output: &Format, asked: &Asked) -> Result<(),
             "a count says everything; use %s or %s%.f alone",
         );
     }
+    if input.items.contains(&Item::Literal(b'\n')) {
+        return refuse(
+            format!("the format {name:?} has a line end in it, and stamps stand in one line"),
+            "leave the line end out",
+        );
+    }
     if parts.hour12 != parts.am_pm {
         return refuse(
             format!("the format {name:?} has %I or %p without the other"),
@@ -158,6 +164,8 @@ mod tests {
             check("%s %Y", "%F", false, false),
             "the format \"%s %Y\" names both a count of seconds and calendar parts"
         );
+        let line_end = "the format \"%m%n%d\" has a line end in it, and stamps stand in one line";
+        assert_eq!(check("%m%n%d", "%m/%d", false, false), line_end);
         assert_eq!(check("%T", "%I:%M %p", false, false), "fine");
         assert_eq!(check("%b %e %T", "%Y-%m-%d %T", false, false), "fine");
     }
