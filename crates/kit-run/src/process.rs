@@ -74,6 +74,8 @@ where
 fn start<A: Tool>(run: impl FnOnce(A, Common, Environment) -> Result<(), Error>) -> ExitCode {
     let environment = Environment::of_process();
     let termination_log = termination_log::<A>(&environment);
+    #[cfg(panic = "abort")]
+    end_at_panics(A::NAME, termination_log.clone());
     let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
     let outcome = match request::interpret::<A>(argv, &environment) {
         Ok(outcome) => outcome,
@@ -91,6 +93,17 @@ fn start<A: Tool>(run: impl FnOnce(A, Common, Environment) -> Result<(), Error>)
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => close(&error, &termination_log),
     }
+}
+
+/// Without unwinding a panic in any thread or task ends the process: told as every other end, also where
+/// `kubectl describe pod` looks.
+#[cfg(panic = "abort")]
+fn end_at_panics(tool: &'static str, termination_log: PathBuf) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let what = panic.to_string().replace('\n', " ");
+        let error = Error::failed(format!("a bug ended {tool}: {what}")).hint("please report these two lines");
+        end_now(&error, &termination_log)
+    }));
 }
 
 fn close(error: &Error, termination_log: &std::path::Path) -> ExitCode {

@@ -175,6 +175,7 @@ mod tests {
             kind: Kind::Init,
             listens: words(),
             writes: words(),
+            lean: false,
             binary: 0,
             archive: 0,
         };

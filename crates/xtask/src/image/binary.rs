@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use super::{Arch, foreign_c};
+use super::{Arch, foreign_c, rows};
 use crate::workspace;
 
 /// Builds `tool` with the profile that ships and returns the path of the binary.
@@ -24,20 +24,22 @@ pub fn build(tool: &str, arch: Arch, target_dir: &Path) -> anyhow::Result<PathBu
         workspace::run(Command::new("rustup").args(["target", "add", target]).current_dir(workspace::root()))
             .context("the target's standard library is missing")?;
     }
+    let lean = rows::read(&workspace::root())?.iter().any(|row| row.tool == tool && row.lean);
+    let profile = if lean { "dist-lean" } else { "dist" };
     let mut build = workspace::cargo();
-    build.args(["build", "--quiet", "--locked", "--profile", "dist", "--package", tool, "--target", target]);
+    build.args(["build", "--quiet", "--locked", "--profile", profile, "--package", tool, "--target", target]);
     build.arg("--target-dir").arg(target_dir);
-    build.env("CARGO_ENCODED_RUSTFLAGS", flags(arch, &sysroot).join("\u{1f}"));
+    build.env("CARGO_ENCODED_RUSTFLAGS", flags(arch, &sysroot, lean).join("\u{1f}"));
     build.env("CARGO_INCREMENTAL", "0");
     build.env("PODKIT_REVISION", workspace::revision());
     if Arch::host() != Some(arch) && foreign_c::needed(tool, arch)? {
         build.envs(foreign_c::environment(arch)?);
     }
     workspace::run(&mut build)?;
-    Ok(target_dir.join(target).join("dist").join(tool))
+    Ok(target_dir.join(target).join(profile).join(tool))
 }
 
-fn flags(arch: Arch, sysroot: &Path) -> Vec<String> {
+fn flags(arch: Arch, sysroot: &Path, lean: bool) -> Vec<String> {
     let cargo_home = workspace::variable("CARGO_HOME").map(PathBuf::from);
     let home = workspace::variable("HOME").map(PathBuf::from);
     let cargo_home = cargo_home.or_else(|| home.map(|home| home.join(".cargo"))).unwrap_or_default();
@@ -55,6 +57,13 @@ fn flags(arch: Arch, sysroot: &Path) -> Vec<String> {
         Arch::Amd64 => "-Clink-arg=-Wl,-z,pack-relative-relocs".to_owned(),
         Arch::Arm64 => "-Clink-arg=-zpack-relative-relocs".to_owned(),
     });
+    if lean {
+        flags.push("-Cforce-unwind-tables=no".to_owned());
+        // Relative to the workspace, where cargo starts the compiler and that the linker: an absolute path would change the bytes.
+        let arguments = ["--no-eh-frame-hdr", "-Tcrates/xtask/src/image/lean.ld"];
+        let through = if arch == Arch::Arm64 { "" } else { "-Wl," };
+        flags.extend(arguments.map(|argument| format!("-Clink-arg={through}{argument}")));
+    }
     if arch == Arch::Arm64 {
         flags.extend(arm64_link(&sysroot.join("lib/rustlib").join(arch.target()).join("lib/self-contained")));
     }

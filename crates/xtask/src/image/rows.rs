@@ -19,6 +19,9 @@ pub struct Row {
     pub listens: Vec<String>,
     /// Places it writes to, all of them in volumes, in words.
     pub writes: Vec<String>,
+    /// Built without unwinding: a panic ends the process at once.
+    #[serde(default)]
+    pub lean: bool,
     /// Most bytes of the binary, on every architecture.
     pub binary: u64,
     /// Most bytes of the archive, on every architecture.
