@@ -131,7 +131,10 @@ impl<S: Sink> Stream<'_, S> {
         loop {
             let waited = self.config.partial.is_some_and(|wait| self.grew.elapsed() >= wait);
             let rest = || (self.last || waited).then(|| self.window.rest()).flatten();
-            let Some(ripe) = self.window.ripe(self.line_end).or_else(rest) else { return Ok(Step::Dry) };
+            // At the end everything goes at once: an unfinished line may belong together with the whole ones before it.
+            let all = || (self.last && self.replayed == self.replay.len()).then(|| self.window.rest()).flatten();
+            let ripe = all().or_else(|| self.window.ripe(self.line_end)).or_else(rest);
+            let Some(ripe) = ripe else { return Ok(Step::Dry) };
             let full = self.window.bytes().len() >= WINDOW;
             let piece = Piece {
                 source: &self.source,

@@ -41,6 +41,10 @@ fn t11_standard_input_is_read_to_its_end_as_gnu_tail_reads_it() {
         assert_eq!((exit.code, exit.stderr.as_str()), (Some(0), ""), "{arguments:?}");
     }
     assert_eq!(fed(&pod, &["-n+1"], "no end").stdout, b"no end");
+    assert_eq!(fed(&pod, &["--prefix", "> ", "-"], "a\nno end").stdout, b"> a\n> no end");
+    let grouped = ["--multiline-start", "^[0-9]", "--multiline-join", "|", "-"];
+    assert_eq!(fed(&pod, &grouped, "1 a\n b\n2 c\n d").stdout, b"1 a| b\n2 c| d\n");
+    assert_eq!(fed(&pod, &["-n2", "--prefix", "> "], "a\nb\nno end").stdout, b"> b\n> no end");
     assert_eq!(fed(&pod, &["-n+1"], "").stdout, b"");
     let long = lines(0, 300_000);
     assert!(fed(&pod, &["-n+1"], &long).stdout == long.as_bytes(), "a long input passes whole");
