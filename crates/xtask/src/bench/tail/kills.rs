@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use kit_test::Process;
 
 use super::storms::{LINE, Log, line};
@@ -13,7 +13,7 @@ use crate::bench::results::Results;
 /// A log that is written and rotated all the time while the tailer is killed `kills` times, after 5 to 60 ms each.
 ///
 /// # Errors
-/// When a line is missing or torn, or more than 64 KiB came again after one kill.
+/// When a line is torn. Missing ones, and more than 64 KiB that came again after one kill, miss the gate in the table.
 pub fn run(subject: &Subject, kills: usize, results: &mut Results) -> anyhow::Result<()> {
     let mut log = Log::new()?;
     let path = log.path().to_owned();
@@ -81,12 +81,10 @@ fn judge(outputs: &[Vec<u8>], lines: usize, subject: &Subject, results: &mut Res
             }
         }
         if life > 0 {
-            ensure!(repeated <= 64 * 1024, "{repeated} bytes came again after kill {life}");
             results.add("kills, bytes repeated", subject.name, Some(repeated as f64));
         }
     }
     let missing = seen.iter().filter(|seen| !**seen).count();
-    ensure!(missing == 0, "{missing} of {lines} lines are missing after {} kills", outputs.len() - 1);
     results.add("kills, lines", subject.name, Some(lines as f64));
     results.add("kills, missing", subject.name, Some(missing as f64));
     Ok(())

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use kit_test::Process;
 use tempfile::TempDir;
 
@@ -181,8 +181,9 @@ impl Log {
         let count = Count::of(&process.kill().stdout, self.lines)?;
         results.add(row, subject.name, Some(count.missing as f64));
         results.add(&format!("{row}, doubled or torn"), subject.name, Some((count.doubled + count.torn) as f64));
-        if subject.is_ours() && (count.doubled + count.torn) > 0 {
-            bail!("{row}: {count:?}");
+        // The row then misses its gate; the others are still worth measuring.
+        if subject.is_ours() && count != Count::default() {
+            eprintln!("{row}: {count:?}");
         }
         Ok(())
     }
