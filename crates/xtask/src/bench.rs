@@ -9,6 +9,7 @@ pub mod machine;
 pub mod readme;
 pub mod results;
 pub mod tail;
+pub mod tls;
 
 use std::path::PathBuf;
 
@@ -27,6 +28,8 @@ enum What {
     Tail(tail::Args),
     /// date-adapter beside awk, perl and a bare loop
     Date(date::Args),
+    /// tls-ambassador beside nginx, haproxy, hitch, stunnel and (where PyPI can be reached) envoy
+    Tls(tls::Args),
     /// Copies a file to stdout by splice, or by read and write, as the limit to compare with
     #[command(hide = true)]
     Bare { way: tail::speed::Way, file: PathBuf },
@@ -41,6 +44,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         What::Init(args) => init::run(args),
         What::Tail(args) => tail::run(args),
         What::Date(args) => date::run(args),
+        What::Tls(args) => tls::run(args),
         What::Bare { way, file } => tail::speed::bare(*way, file),
     }
 }

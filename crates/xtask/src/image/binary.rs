@@ -16,6 +16,19 @@ use crate::workspace;
 /// # Errors
 /// When the target's standard library is missing and cannot be installed, or when the build fails.
 pub fn build(tool: &str, arch: Arch, target_dir: &Path) -> anyhow::Result<PathBuf> {
+    Ok(compile(tool, &[], arch, target_dir)?.join(tool))
+}
+
+/// Builds the example `name` of `package` as [`build`] builds a tool, which shares what both are made of.
+///
+/// # Errors
+/// As for [`build`].
+pub fn build_example(package: &str, name: &str, arch: Arch, target_dir: &Path) -> anyhow::Result<PathBuf> {
+    Ok(compile(package, &["--example", name], arch, target_dir)?.join("examples").join(name))
+}
+
+/// The folder that holds what was built.
+fn compile(package: &str, what: &[&str], arch: Arch, target_dir: &Path) -> anyhow::Result<PathBuf> {
     let target = arch.target();
     let sysroot =
         workspace::capture(Command::new("rustc").args(["--print", "sysroot"]).current_dir(workspace::root()))?;
@@ -24,19 +37,23 @@ pub fn build(tool: &str, arch: Arch, target_dir: &Path) -> anyhow::Result<PathBu
         workspace::run(Command::new("rustup").args(["target", "add", target]).current_dir(workspace::root()))
             .context("the target's standard library is missing")?;
     }
-    let lean = rows::read(&workspace::root())?.iter().any(|row| row.tool == tool && row.lean);
+    let lean = rows::read(&workspace::root())?.iter().any(|row| row.tool == package && row.lean);
     let profile = if lean { "dist-lean" } else { "dist" };
     let mut build = workspace::cargo();
-    build.args(["build", "--quiet", "--locked", "--profile", profile, "--package", tool, "--target", target]);
+    build.args(["build", "--quiet", "--locked", "--profile", profile, "--package", package, "--target", target]);
+    build.args(what);
     build.arg("--target-dir").arg(target_dir);
     build.env("CARGO_ENCODED_RUSTFLAGS", flags(arch, &sysroot, lean).join("\u{1f}"));
     build.env("CARGO_INCREMENTAL", "0");
+    // aws-lc would gather randomness of its own from the processor's timing, which takes 0.1 s of every start; getrandom(2)
+    // is enough for a process that cannot start before the kernel is seeded.
+    build.env("AWS_LC_SYS_NO_JITTER_ENTROPY", "1");
     build.env("PODKIT_REVISION", workspace::revision());
-    if Arch::host() != Some(arch) && foreign_c::needed(tool, arch)? {
+    if Arch::host() != Some(arch) && foreign_c::needed(package, arch)? {
         build.envs(foreign_c::environment(arch)?);
     }
     workspace::run(&mut build)?;
-    Ok(target_dir.join(target).join(profile).join(tool))
+    Ok(target_dir.join(target).join(profile))
 }
 
 fn flags(arch: Arch, sysroot: &Path, lean: bool) -> Vec<String> {
