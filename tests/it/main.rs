@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 #![allow(clippy::print_stderr, reason = "a test that skips says so")]
 
+mod bench;
 mod cluster;
 mod docker;
 mod documents;

@@ -145,7 +145,9 @@ fn peak_rss_kib(time: &Path, command: &[String]) -> anyhow::Result<f64> {
     }
 }
 
-fn table(results: &Results) -> String {
+/// The table in the README.
+#[must_use]
+pub fn table(results: &Results) -> String {
     let verdict = |met: bool, gate: &str| if met { format!("met: {gate}") } else { format!("**missed**: {gate}") };
     let cell = |row: &str, program: &str, unit: &str, digits: usize| {
         results.median(row, program).map_or_else(|| "-".to_owned(), |median| format!("{median:.digits$} {unit}"))
