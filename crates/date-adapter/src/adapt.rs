@@ -14,7 +14,7 @@ use crate::format::read::{self, Stamp};
 use crate::format::write::{self, Places, Precision};
 use crate::format::{Format, Item};
 use crate::locale::Locale;
-use crate::memo::{Memo, ROOM, WINDOW};
+use crate::memo::{Memo, ROOM, Same, WINDOW};
 use crate::moment::{Impossible, Rules};
 use crate::output::Output;
 use crate::place::{Finder, Place, Region};
@@ -489,12 +489,18 @@ impl Adapter {
 #[inline(never)]
 fn in_place(memo: &Memo, buffer: &mut [u8], mut from: usize, end: usize) -> (usize, u64) {
     let mut lines = 0;
+    let mut same = Same::new(memo);
     while from + memo.length < end {
         let Some(window) = buffer[from..].first_chunk_mut() else { break };
-        if !memo.fits(window) {
+        if same.is(window) {
+            same.rewrite(window);
+        } else if memo.fits(window) {
+            same.read(memo, window);
+            memo.rewrite(window);
+            same.wrote(window);
+        } else {
             break;
         }
-        memo.rewrite(window);
         lines += 1;
         from = behind(buffer, from + memo.length, end);
     }
@@ -505,12 +511,20 @@ fn in_place(memo: &Memo, buffer: &mut [u8], mut from: usize, end: usize) -> (usi
 #[inline(never)]
 fn diverted(memo: &Memo, buffer: &mut [u8], mut from: usize, end: usize, output: &mut Output) -> (usize, u64) {
     let mut lines = 0;
+    let (mut same, mut image, mut written) = (Same::new(memo), [0; ROOM], 0);
     while from + memo.length < end {
         let Some(window) = buffer[from..].first_chunk() else { break };
-        if !memo.fits(window) {
-            break;
+        if !same.is(window) {
+            if !memo.fits(window) {
+                break;
+            }
+            same.read(memo, window);
+            written = memo.append(window, &mut image);
         }
-        output.exchange(buffer, from, from + memo.length, |room| memo.append(window, room));
+        output.exchange(buffer, from, from + memo.length, |room| {
+            *room = image;
+            written
+        });
         lines += 1;
         from = behind(buffer, from + memo.length, end);
     }

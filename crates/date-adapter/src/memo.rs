@@ -232,6 +232,65 @@ impl Memo {
     }
 }
 
+/// The very stamp of the line before: in a busy log a thousand lines share their second, and comparing three words is enough.
+#[derive(Debug)]
+pub(crate) struct Same {
+    value: [u64; SHORT],
+    put: [u64; SHORT],
+    /// The bytes of the stamp and the one behind it, and the stamp's alone.
+    compared: [u64; SHORT],
+    replaced: [u64; SHORT],
+    /// Something is remembered.
+    known: bool,
+}
+
+/// Words of a stamp that [`Same`] remembers.
+const SHORT: usize = 3;
+
+impl Same {
+    /// Nothing is remembered yet; stamps are those of this memo.
+    pub(crate) fn new(memo: &Memo) -> Self {
+        let bytes = |count: usize| -> [u64; SHORT] {
+            let mut mask = [0u8; WINDOW];
+            mask[..count.min(WINDOW)].fill(0xff);
+            std::array::from_fn(|index| word(&mask, index))
+        };
+        let (compared, replaced) = (bytes(memo.length + 1), bytes(memo.length));
+        Same { value: [0; SHORT], put: [0; SHORT], compared, replaced, known: false }
+    }
+
+    /// Whether the stamp is the one before.
+    #[inline(always)]
+    pub(crate) fn is(&self, window: &[u8; WINDOW]) -> bool {
+        let differs = |index: usize| word(window, index) & self.compared[index] ^ self.value[index];
+        self.known && differs(0) | differs(1) | differs(2) == 0
+    }
+
+    /// Remembers what `window` holds; nothing where the stamp is too long.
+    #[inline(always)]
+    pub(crate) fn read(&mut self, memo: &Memo, window: &[u8; WINDOW]) {
+        self.value = std::array::from_fn(|index| word(window, index) & self.compared[index]);
+        self.known = memo.length < 8 * SHORT;
+    }
+
+    /// Remembers what it became.
+    #[inline(always)]
+    pub(crate) fn wrote(&mut self, window: &[u8; WINDOW]) {
+        self.put = std::array::from_fn(|index| word(window, index) & self.replaced[index]);
+    }
+
+    /// Rewrites a stamp that is the one before.
+    #[inline(always)]
+    pub(crate) fn rewrite(&self, window: &mut [u8; WINDOW]) {
+        let one = |window: &mut [u8; WINDOW], index: usize| {
+            put(window, index, word(window, index) & !self.replaced[index] | self.put[index]);
+        };
+        one(window, 0);
+        one(window, 1);
+        one(window, 2);
+    }
+}
+
 /// Bytes that no format can take for a part of the stamp before them.
 fn ends_a_stamp(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b']' | b')' | b'}' | b'>' | b'"' | b'\'' | b'|' | b';' | b'=' | b'[')
@@ -333,5 +392,26 @@ mod tests {
         let mut out = [0; ROOM];
         let written = memo.append(&window("48:25\n"), &mut out);
         assert_eq!(&out[..written], b"25:48");
+    }
+
+    #[test]
+    fn the_very_same_stamp_is_rewritten_and_any_other_byte_makes_it_another() {
+        let memo = seeds_memo();
+        let mut same = Same::new(&memo);
+        let before = window("01/12/2022T16:25:47 first");
+        assert!(!same.is(&before), "nothing is known yet");
+        let mut bytes = before;
+        same.read(&memo, &bytes);
+        memo.rewrite(&mut bytes);
+        same.wrote(&bytes);
+        let mut again = window("01/12/2022T16:25:47 01/12/2022");
+        assert!(same.is(&again));
+        same.rewrite(&mut again);
+        assert_eq!(&again[..30], b"2022/12/01T16:25:47 01/12/2022");
+        for place in 0..WINDOW {
+            let mut other = before;
+            other[place] ^= 1;
+            assert_eq!(same.is(&other), place > 19, "{place}");
+        }
     }
 }
