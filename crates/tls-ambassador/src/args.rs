@@ -150,6 +150,10 @@ pub struct DoorArgs {
     #[arg(long)]
     pub quitquitquit: bool,
 
+    /// Read all files again this often besides following them; 0s does not
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub timed_reload: Duration,
+
     /// Do not give up the right to read other files (landlock) and to make other system calls (seccomp) at the start
     #[arg(long)]
     pub disable_sandbox: bool,
@@ -173,6 +177,10 @@ pub struct ServerArgs {
     /// Refuse clients that ask for a server name without certificate, instead of showing them --cert
     #[arg(long, help_heading = "Certificates")]
     pub sni_strict: bool,
+
+    /// Session tickets, which save the next handshake; on, but off where clients show certificates: a ticket would outlive a rule
+    #[arg(long, value_name = "WHEN", help_heading = "Certificates")]
+    pub session_tickets: Option<Switch>,
 
     /// Let everybody in without a certificate
     #[arg(long, help_heading = "Access")]
@@ -314,6 +322,15 @@ pub enum StartTls {
     PostgresDirect,
     /// MySQL's and MariaDB's SSLRequest after the greeting
     Mysql,
+}
+
+/// Whether something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// It is
+    On,
+    /// It is not
+    Off,
 }
 
 /// Whether clients are asked for a certificate.

@@ -9,7 +9,9 @@ use kit_tls::{Policy, Version};
 use kit_units::ListenAddress;
 
 use crate::access::{Access, Rules};
-use crate::args::{ClientArgs, ClientAuth, DoorArgs, Mode, ProxyIn, ProxyOut, ServerArgs, StartTls, TlsVersion};
+use crate::args::{
+    ClientArgs, ClientAuth, DoorArgs, Mode, ProxyIn, ProxyOut, ServerArgs, StartTls, Switch, TlsVersion,
+};
 use crate::http::{HttpArgs, HttpConfig};
 use crate::jwt::{JwtArgs, JwtConfig};
 use crate::listen::Listen;
@@ -41,6 +43,8 @@ pub struct DoorConfig {
     pub admin_listen: ListenAddress,
     /// Whether `/quitquitquit` exists.
     pub quitquitquit: bool,
+    /// Pause between two readings of all files, if any.
+    pub timed_reload: Option<Duration>,
     /// Whether it shuts itself in.
     pub sandbox: bool,
 }
@@ -60,6 +64,8 @@ pub struct ServerConfig {
     pub alpn: Vec<Vec<u8>>,
     /// Whether clients are asked.
     pub client_auth: kit_tls::server::ClientAuth,
+    /// Whether clients get session tickets.
+    pub tickets: bool,
     /// Whether unknown server names are refused.
     pub strict_names: bool,
     /// Who may in.
@@ -107,6 +113,7 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             door,
             cert_dir,
             sni_strict,
+            session_tickets,
             disable_authentication,
             allow_all,
             allow_cn,
@@ -153,6 +160,12 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             _ => {}
         }
         let asked = client_auth != kit_tls::server::ClientAuth::None;
+        if asked && session_tickets == Some(Switch::On) {
+            return Err(Error::request(
+                "--session-tickets on lets clients in whose certificate is revoked or allowed no more",
+            )
+            .hint("take it away: tickets are for servers that ask for no certificates"));
+        }
         let client_authorities = if asked { door.cacert.clone().or(ssl_cert_file) } else { None };
         if asked && client_authorities.is_none() {
             return Err(Error::request("client certificates cannot be verified without --cacert").hint(
@@ -193,6 +206,7 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             policy,
             alpn,
             client_auth,
+            tickets: !asked && session_tickets != Some(Switch::Off),
             strict_names: sni_strict,
             access,
             proxy_out: proxy_protocol_mode,
@@ -407,6 +421,7 @@ fn door_config(args: DoorArgs) -> Result<DoorConfig, Error> {
         threads,
         admin_listen,
         quitquitquit,
+        timed_reload,
         disable_sandbox,
     } = args;
     if listen.len() != target.len() {
@@ -426,6 +441,7 @@ fn door_config(args: DoorArgs) -> Result<DoorConfig, Error> {
         threads: threads.map_or_else(default_threads, |threads| usize::from(threads.get())),
         admin_listen,
         quitquitquit,
+        timed_reload: unless_zero(timed_reload),
         sandbox: !disable_sandbox,
     })
 }

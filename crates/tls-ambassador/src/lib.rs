@@ -131,8 +131,8 @@ fn server_store(config: &ServerConfig) -> Result<Store<rustls::ServerConfig>, Er
     // Where a token may still admit, a certificate that no rule wants must get as far as the token.
     let admit = Admit::when(move |leaf| access.judge(Some(leaf)) != Verdict::Refused);
     let checked = config.client_auth != kit_tls::server::ClientAuth::None;
-    let tickets = if checked { None } else { Some(kit_tls::server::Tickets::new()) };
-    let tickets = tickets.transpose().map_err(|error| Error::failed("no randomness for tickets").caused_by(error))?;
+    let tickets = config.tickets.then(kit_tls::server::Tickets::new).transpose();
+    let tickets = tickets.map_err(|error| Error::failed("no randomness for tickets").caused_by(error))?;
     let settings = kit_tls::server::Settings {
         policy: config.policy.clone(),
         alpn: config.alpn.clone(),

@@ -112,7 +112,15 @@ where
             }
         };
         let following = store.follow(&reload, |event| life.reloaded(event));
-        tokio::join!(answering, following, life.watch_dates(store), watch_places(&admin, places), signals, work);
+        tokio::join!(
+            answering,
+            following,
+            life.watch_dates(store),
+            watch_places(&admin, places),
+            signals,
+            timed(config.timed_reload, &reload),
+            work
+        );
     };
     let ending = async {
         let shutdown = cx.shutdown();
@@ -222,6 +230,15 @@ async fn watch_places(admin: &Admin, places: Option<Arc<Semaphore>>) {
             _ => condition.met(),
         }
         tokio::time::sleep(PLACES).await;
+    }
+}
+
+/// Asks for a reload each time `pause` has passed.
+async fn timed(pause: Option<Duration>, reload: &Notify) {
+    let Some(pause) = pause else { return };
+    loop {
+        tokio::time::sleep(pause).await;
+        reload.notify_one();
     }
 }
 
