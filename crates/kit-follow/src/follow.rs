@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::Start;
+use crate::alarm::Alarm;
 use crate::config::{Config, Input, OnStateError};
 use crate::engine::{Engine, Step};
 use crate::generation::Kind;
@@ -109,7 +110,9 @@ pub async fn follow<S: Sink, H: Host>(
         }
     }
     let ending = Ending::new(&engine.config);
-    Loop { engine, host, ending, check: Instant::now(), blocked: None, told_open: None }.run().await
+    Loop { engine, host, ending, check: Instant::now(), blocked: None, told_open: None, alarm: Alarm::new() }
+        .run()
+        .await
 }
 
 /// What decides when to end.
@@ -135,6 +138,7 @@ struct Loop<'a, S, H> {
     check: Instant,
     blocked: Option<Instant>,
     told_open: Option<Vec<String>>,
+    alarm: Alarm,
 }
 
 impl<S: Sink, H: Host> Loop<'_, S, H> {
@@ -280,7 +284,7 @@ impl<S: Sink, H: Host> Loop<'_, S, H> {
         };
         let sleep = async {
             match due {
-                Some(due) => tokio::time::sleep_until(due).await,
+                Some(due) => self.alarm.at(due).await,
                 None => std::future::pending().await,
             }
         };

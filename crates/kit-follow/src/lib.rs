@@ -15,6 +15,7 @@
 //! app.log.2 (read)  app.log.1 (draining)  app.log (live)
 //! ```
 
+mod alarm;
 mod args;
 mod beside;
 mod config;

@@ -44,6 +44,8 @@ pub(crate) enum What {
 
 /// Bytes of events that are read at once.
 const EVENT_BYTES: usize = 4096;
+/// An event with the longest name.
+const LONGEST_EVENT: usize = 16 + 256;
 
 /// The one inotify descriptor.
 pub(crate) struct Watcher {
@@ -109,9 +111,17 @@ impl Watcher {
     /// Takes the events that are there now, without waiting.
     pub(crate) fn drain(&mut self, changes: &mut Vec<Change>) -> io::Result<()> {
         let mut reader = Reader::new(self.descriptor.get_ref(), &mut self.buffer[..]);
+        let mut taken = 0;
         loop {
             match reader.next() {
-                Ok(event) => changes.extend(change(&event)),
+                Ok(event) => {
+                    changes.extend(change(&event));
+                    taken += 1;
+                    // A read that left room for one more event has taken them all.
+                    if reader.is_buffer_empty() && std::mem::take(&mut taken) < EVENT_BYTES / LONGEST_EVENT {
+                        break;
+                    }
+                }
                 Err(rustix::io::Errno::WOULDBLOCK) => break,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
