@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -21,6 +22,9 @@ const BULK: u64 = 1024 * 1024;
 /// One file hands over about this much before the next file's turn.
 const TURN: u64 = 4 * BULK;
 
+/// Pause between two looks at a copy in the making.
+const UNDECIDED_PAUSE: Duration = Duration::from_millis(20);
+
 /// Why a pass ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -32,15 +36,6 @@ pub(crate) enum Step {
     More,
     /// The sink wants to be asked again at that time.
     At(Instant),
-}
-
-/// What is wrong with the first bytes of a file.
-enum Doubt {
-    None,
-    /// They changed during the look.
-    LookAgain,
-    /// They come after bytes that lie in copies, which are generations now.
-    Copies,
 }
 
 /// Everything that [`crate::follow`] works on.
@@ -148,6 +143,9 @@ impl<S: Sink> Engine<S> {
     /// Hands over one path's generations, oldest first, each up to the size it had when the pass began: the youngest is
     /// measured first, so a line that was written to the old file before the new one's first line comes out first.
     fn pass_target(&mut self, target: usize) -> Result<Step, FollowError> {
+        if let Some(due) = self.targets[target].undecided {
+            return Ok(Step::At(due.min(Instant::now() + UNDECIDED_PAUSE)));
+        }
         let count = self.targets[target].generations.len();
         if count == 1 {
             let step = self.advance(target, 0, u64::MAX, TURN)?;
@@ -169,7 +167,16 @@ impl<S: Sink> Engine<S> {
         for (number, upto) in numbers.into_iter().zip(sizes) {
             let Some(at) = self.targets[target].position(number) else { continue };
             match self.advance(target, at, upto, TURN)? {
-                Step::Dry => {}
+                Step::Dry => {
+                    // The end of a copy goes out together with what goes on after it.
+                    if self.targets[target].generations[at].kind == Kind::Copy && !self.copy_is_out(target, number)? {
+                        let at = self.targets[target].position(number);
+                        let more =
+                            self.in_flight.is_some() || at.is_some_and(|at| self.has_line(target, at).unwrap_or(false));
+                        result = if more { Step::More } else { Step::Dry };
+                        break;
+                    }
+                }
                 // The next generation waits until this one is dry.
                 other => {
                     result = other;
@@ -180,6 +187,14 @@ impl<S: Sink> Engine<S> {
         self.close_done(target)?;
         self.measure(target);
         Ok(result)
+    }
+
+    /// Whether nothing of a copy is left to hand over, closing it where that is so.
+    fn copy_is_out(&mut self, target: usize, number: u64) -> Result<bool, FollowError> {
+        self.close_done(target)?;
+        let followed = &self.targets[target];
+        let left = followed.position(number).is_some_and(|at| followed.generations[at].unread() > 0);
+        Ok(!left && self.in_flight.is_none())
     }
 
     /// Hands over one generation until it is dry, `upto` is reached or its turn is over.
@@ -207,12 +222,8 @@ impl<S: Sink> Engine<S> {
             let generation = &mut self.targets[target].generations[at];
             generation.waiting = false;
             let look = generation.look(bounds, &mut self.buffer).map_err(FollowError::Read)?;
-            if look != Look::Dry && generation.offset == 0 && at + 1 == count {
-                match self.doubt_beginning(target, at)? {
-                    Doubt::None => {}
-                    Doubt::LookAgain => continue,
-                    Doubt::Copies => return Ok(Step::More),
-                }
+            if look != Look::Dry && generation.offset == 0 && at + 1 == count && self.comes_later(target)? {
+                return Ok(Step::More);
             }
             let generation = &mut self.targets[target].generations[at];
             match look {
@@ -236,25 +247,21 @@ impl<S: Sink> Engine<S> {
     }
 
     /// A file of which nothing was read cannot show by itself that it was truncated. A copy is made before the
-    /// truncation, so after the read its event is there, if bytes of a later round were read.
-    fn doubt_beginning(&mut self, target: usize, at: usize) -> Result<Doubt, FollowError> {
+    /// truncation, so after the read its event is there, if bytes of a later round were read. Whether copies, or another
+    /// generation, come first.
+    fn comes_later(&mut self, target: usize) -> Result<bool, FollowError> {
         if !self.config.recover {
-            return Ok(Doubt::None);
+            return Ok(false);
         }
+        let before = self.targets[target].next_number;
         self.siblings_moved(target)?;
-        if !self.targets[target].copy_hint && self.watcher.is_some() {
-            return Ok(Doubt::None);
+        if self.targets[target].copy_hint || self.watcher.is_none() {
+            self.look_beside(target)?;
+        } else {
+            self.judge_copies(target)?;
         }
-        let before = self.targets[target].generations[at].head_digest();
-        if self.check_copies(target, at)? {
-            return Ok(Doubt::Copies);
-        }
-        let generation = &mut self.targets[target].generations[at];
-        if before == generation.head_digest() {
-            return Ok(Doubt::None);
-        }
-        generation.forget_batch().map_err(FollowError::Read)?;
-        Ok(Doubt::LookAgain)
+        let followed = &self.targets[target];
+        Ok(followed.next_number != before || followed.undecided.is_some())
     }
 
     fn offer_lines(&mut self, target: usize, at: usize, from: usize, to: usize) -> Result<Step, FollowError> {
@@ -493,6 +500,7 @@ impl<S: Sink> Engine<S> {
     /// Hands over an unfinished line, with or without an added line end.
     pub(crate) fn release_partial(&mut self, target: usize, at: usize, add_end: bool) -> Result<Step, FollowError> {
         let generation = &mut self.targets[target].generations[at];
+        generation.pass_hole().map_err(FollowError::Read)?;
         let size = generation.size().map_err(FollowError::Read)?;
         if generation.in_batch() || size <= generation.offset {
             return Ok(Step::Dry);
@@ -550,16 +558,18 @@ impl<S: Sink> Engine<S> {
     /// Closes older generations that are dry and silent, and copies that are read.
     pub(crate) fn close_done(&mut self, target: usize) -> Result<(), FollowError> {
         let mut at = 0;
-        while at < self.targets[target].generations.len() {
+        // Nothing may come between the parts of a line that is going out.
+        while at < self.targets[target].generations.len() && self.in_flight.is_none() {
             let followed = &self.targets[target];
             let generation = &followed.generations[at];
             let is_last = at + 1 == followed.generations.len();
             let is_live = is_last && followed.presence == Presence::There;
-            if is_live || generation.in_batch() || self.in_flight == Some((target, generation.number)) {
-                at += 1;
-                continue;
+            // Whole lines are handed over first; nothing of a younger generation may come before them.
+            let behind = generation.stream.is_none() && generation.unread() > 0 && self.has_line(target, at)?;
+            if behind || generation.in_batch() {
+                return Ok(());
             }
-            if !self.is_over(target, at)? {
+            if is_live || !self.is_over(target, at)? {
                 at += 1;
                 continue;
             }
@@ -571,7 +581,7 @@ impl<S: Sink> Engine<S> {
                     return Ok(());
                 }
             }
-            self.close(target, at);
+            self.close(target, at)?;
         }
         Ok(())
     }
@@ -610,13 +620,18 @@ impl<S: Sink> Engine<S> {
     fn has_line(&self, target: usize, at: usize) -> Result<bool, FollowError> {
         let followed = &self.targets[target];
         let generation = &followed.generations[at];
+        if generation.stream.is_some() {
+            return Ok(true);
+        }
         let mut buffer = vec![0; 4096];
         let found = crate::lines::first_end(&generation.file, followed.line_end, generation.offset, &mut buffer);
         Ok(found.map_err(FollowError::Read)?.is_ok())
     }
 
     fn end_of_generation(&mut self, target: usize, at: usize, glue: bool) -> Result<Step, FollowError> {
-        let glue = glue && self.has_line(target, at + 1)?;
+        // Compressed content is another round of its own.
+        let plain = |one: &Generation| one.stream.is_none();
+        let glue = glue && plain(&self.targets[target].generations[at + 1]) && self.has_line(target, at + 1)?;
         let step = self.release_partial(target, at, !glue)?;
         if step == Step::Dry && glue {
             self.targets[target].generations[at + 1].continues = true;
@@ -626,17 +641,18 @@ impl<S: Sink> Engine<S> {
     }
 
     /// Forgets an open generation; its trace stays known.
-    pub(crate) fn close(&mut self, target: usize, at: usize) {
+    pub(crate) fn close(&mut self, target: usize, at: usize) -> Result<(), FollowError> {
         self.save(target, at, true);
         let followed = &mut self.targets[target];
-        let Some(generation) = followed.generations.remove(at) else { return };
+        let Some(generation) = followed.generations.remove(at) else { return Ok(()) };
         if let (Some(watch), Some(watcher)) = (generation.watch, self.watcher.as_mut()) {
             watcher.forget_file(watch);
         }
-        followed.remember(generation.trace(), generation.slot);
+        followed.remember(generation.trace(), generation.slot, generation.kind == Kind::Copy);
         self.stats.files_open.dec();
         let (path, number) = (followed.shown(), generation.number);
         tracing::debug!(path, number, offset = generation.offset, "generation closed");
+        self.settle_shadows(target, number)
     }
 
     fn measure(&mut self, target: usize) {

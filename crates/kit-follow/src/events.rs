@@ -128,7 +128,7 @@ impl<S: Sink> Engine<S> {
             target.doubtful = true;
             target.ready = true;
             target.births = 0;
-            target.renames.forget();
+            target.names.forget();
             target.generations.iter_mut().for_each(|generation| generation.touched = true);
         }
     }
@@ -247,10 +247,11 @@ fn named(
     what: What,
     siblings: &crate::siblings::Siblings,
 ) -> bool {
-    let mut beside = false;
+    let (mut beside, mut own_file, mut own_name) = (false, false, false);
+    let mut folder = PathBuf::new();
     let count = target.places.len();
     for index in 0..count {
-        let (place, _, own) = &target.places[index];
+        let (place, at, own) = &target.places[index];
         if *place != watch {
             continue;
         }
@@ -259,24 +260,31 @@ fn named(
             continue;
         }
         beside = true;
+        folder.clone_from(at);
         if what == What::Attributes {
             target.doubtful |= is_own && matches!(target.presence, Presence::Missing(_));
             continue;
         }
         target.doubtful |= is_own;
-        target.copy_hint |= !is_own && matches!(what, What::Created | What::MovedTo(_));
-        if is_own && index + 1 == count && matches!(what, What::Created | What::MovedTo(_)) {
-            target.births += 1;
-        }
-        if index + 1 == count {
-            let own = own.clone();
-            match what {
-                What::MovedFrom(cookie) => target.renames.moved_from(name, cookie),
-                What::MovedTo(cookie) => target.renames.moved_to(name, cookie, &own),
-                What::Deleted => target.renames.deleted(name),
-                What::Created | What::Attributes => {}
-            }
-        }
+        // A plain file that goes leaves its compressed copy to be looked at.
+        target.copy_hint |= !is_own && !matches!(what, What::MovedFrom(_));
+        own_file |= is_own && index + 1 == count;
+        own_name |= is_own;
+    }
+    if beside && what != What::Attributes {
+        name_changed(target, &folder.join(name), what, own_file, own_name);
     }
     beside
+}
+
+/// `own_file`: it is the name of the log's file, once symlinks are resolved; `own_name`: or one on the way there.
+fn name_changed(target: &mut Target, path: &Path, what: What, own_file: bool, own_name: bool) {
+    match what {
+        What::Created | What::MovedTo(_) if own_file => target.births += 1,
+        What::Created if !own_name => target.names.made(path),
+        What::MovedTo(cookie) if !own_name => target.names.moved_to(path, cookie),
+        What::MovedFrom(cookie) => target.names.moved_from(path, cookie, own_file),
+        What::Deleted => target.names.deleted(path),
+        What::Created | What::MovedTo(_) | What::Attributes => {}
+    }
 }

@@ -10,7 +10,6 @@ use crate::Start;
 use crate::alarm::Alarm;
 use crate::config::{Config, Input, OnStateError};
 use crate::engine::{Engine, Step};
-use crate::generation::Kind;
 use crate::sink::Sink;
 use crate::state::{StateError, StateFile};
 use crate::stats::Stats;
@@ -173,6 +172,9 @@ impl<S: Sink, H: Host> Loop<'_, S, H> {
         for target in 0..engine.targets.len() {
             if engine.targets[target].doubtful {
                 engine.reconcile(target)?;
+            }
+            if engine.targets[target].copy_hint || engine.targets[target].undecided.is_some() {
+                engine.look_beside(target)?;
             }
         }
         Ok(())
@@ -387,10 +389,7 @@ impl<S: Sink> Engine<S> {
             left.extend(generations.filter(|(_, one)| open(one)).map(|(at, _)| (target, at)));
         }
         for (index, (target, at)) in left.iter().copied().enumerate() {
-            let next = left.get(index + 1);
-            // A line that was cut by copytruncate goes on in the file itself.
-            let copy = self.targets[target].generations[at].kind == Kind::Copy;
-            let add_end = next.is_some_and(|next| !(copy && *next == (target, at + 1)));
+            let add_end = index + 1 < left.len();
             if self.release_partial(target, at, add_end)? != Step::Dry {
                 return Ok(false);
             }

@@ -76,6 +76,12 @@ pub(crate) struct Generation {
     pub(crate) slot: Option<usize>,
     /// What the state file holds of it.
     pub(crate) saved: Option<u64>,
+    /// When its content began, or, of content that is only in a compressed file, ended: nanoseconds since 1970.
+    pub(crate) time: u64,
+    /// When it was renamed away from the log, as a number of [`crate::names::Names`].
+    pub(crate) serial: Option<u64>,
+    /// How often its content has started over.
+    pub(crate) round: u32,
     truncated: bool,
     bulk: bool,
     /// An event said that it was written; the head is compared where nothing is new.
@@ -107,6 +113,9 @@ pub(crate) struct Bounds {
     pub(crate) line_end: LineEnd,
     pub(crate) head: usize,
 }
+
+/// Up to this offset the first bytes are compared too.
+const YOUNG: u64 = 4096;
 
 /// How many first bytes of two open files are compared.
 const HEAD_BYTES: u64 = 1024;
@@ -152,6 +161,9 @@ impl Generation {
             watch: None,
             slot: None,
             saved: None,
+            time: facts.identity.born,
+            serial: None,
+            round: 0,
             truncated: false,
             bulk: false,
             touched: false,
@@ -185,11 +197,6 @@ impl Generation {
     /// The first bytes, at most the head's length, as they were when the head was taken.
     pub(crate) fn first(&self) -> &[u8] {
         &self.first
-    }
-
-    /// Takes the head again where it is not complete.
-    pub(crate) fn renew_head(&mut self, head: usize) -> io::Result<()> {
-        if (self.head.bytes as usize) < head { self.read_head(head) } else { Ok(()) }
     }
 
     /// Remembers the bytes before `offset`.
@@ -252,6 +259,11 @@ impl Generation {
         }
         self.saw(start + read as u64);
         let fresh = read - lead;
+        // A young file may be written anew with the same last bytes.
+        let young = (1..=YOUNG).contains(&self.offset) && self.head.bytes > 0;
+        if young && !self.trace().head_fits(&self.file)? {
+            return Ok(Look::Truncated);
+        }
         if self.offset == 0 && !self.begins_as_known(&buffer[..fresh]) {
             return Ok(Look::Truncated);
         }
@@ -292,17 +304,6 @@ impl Generation {
         known == 0 || bytes.get(..known).is_some_and(|head| Print::of(head) == self.head)
     }
 
-    pub(crate) fn head_digest(&self) -> (u32, u64) {
-        (self.head.bytes, self.head.digest)
-    }
-
-    /// The batch that was found is not to go out; the next look starts anew.
-    pub(crate) fn forget_batch(&mut self) -> io::Result<()> {
-        self.cancel_batch();
-        self.searched = self.offset;
-        self.mark(self.offset)
-    }
-
     /// The head of a small file is taken again while it grows.
     fn head_grows(&self, head: usize) -> bool {
         (self.head.bytes as usize) < head && u64::from(self.head.bytes) < self.seen
@@ -338,7 +339,8 @@ impl Generation {
     /// Whether the content is not what was handed over: for looks without an event.
     pub(crate) fn is_other_content(&mut self) -> io::Result<bool> {
         let size = self.size()?;
-        Ok(size < self.marker_at || !self.fits_marker()?)
+        let begins = self.offset > 0 || self.head.bytes == 0 || self.trace().head_fits(&self.file)?;
+        Ok(!begins || size < self.marker_at || !self.fits_marker()?)
     }
 
     fn look_far(&mut self, bounds: Bounds, buffer: &mut [u8]) -> io::Result<Look> {
@@ -414,6 +416,7 @@ impl Generation {
         self.batch_start = 0;
         self.searched = 0;
         self.truncated = true;
+        self.round += 1;
         self.bulk = false;
         self.touched = false;
         self.mark(0)?;
@@ -421,6 +424,11 @@ impl Generation {
         self.seen = Facts::of(&self.file)?.size;
         self.grew = Instant::now();
         Ok(())
+    }
+
+    /// As a look does before it reads from the beginning.
+    pub(crate) fn pass_hole(&mut self) -> io::Result<()> {
+        if self.truncated && self.offset == 0 { self.skip_hole().map(drop) } else { Ok(()) }
     }
 
     /// Passes over the hole that a writer left which kept its offset over a truncation. False where only a hole is.

@@ -65,6 +65,12 @@ pub(crate) fn fits(file: &File, trace: &Trace) -> io::Result<bool> {
     Ok(content.skip(trace.offset - marker)? && content.read_exact(found).is_ok() && Print::of(found) == trace.marker)
 }
 
+/// Whether there is content after `offset`.
+pub(crate) fn is_longer(file: &File, offset: u64) -> io::Result<bool> {
+    let mut content = Gz::open(file)?;
+    Ok(content.skip(offset)? && content.read(&mut [0; 1])? > 0)
+}
+
 /// Whether the whole content is what `plain` begins with, judged by the bytes before the content's end. Decompresses
 /// everything, so the head has to agree first. Content that is cut off or damaged is compared as far as it goes.
 pub(crate) fn begins(file: &File, plain: &File, head: usize) -> io::Result<bool> {

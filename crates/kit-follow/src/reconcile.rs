@@ -8,20 +8,37 @@ use tokio::time::Instant;
 
 use crate::FollowError;
 use crate::config::Follow;
+use crate::copies::Copy;
 use crate::engine::Engine;
 use crate::generation::{Generation, Kind, is_regular, open};
 use crate::gz;
 use crate::identity::{Facts, Identity, Trace, read_at};
+use crate::names::Origin;
 use crate::sink::Sink;
 use crate::target::{Known, Presence};
 
 /// A file beside the log that was not seen before.
+#[derive(Debug)]
 pub(crate) struct Candidate {
     pub(crate) path: PathBuf,
     pub(crate) file: File,
     pub(crate) facts: Facts,
     pub(crate) compressed: bool,
-    pub(crate) renamed: Option<u64>,
+    /// How it came to its name, where events told.
+    pub(crate) origin: Option<Origin>,
+}
+
+/// What a file beside the log is to it.
+#[derive(Debug, PartialEq, Eq)]
+enum Class {
+    /// It had the log's name.
+    Generation,
+    /// Its content tells.
+    Copy,
+    /// It is older than what is followed.
+    History,
+    /// The log's name has passed on during the look: the next look tells.
+    Doubtful,
 }
 
 /// Where a path led when it was opened.
@@ -83,8 +100,9 @@ impl<S: Sink> Engine<S> {
         if is_live {
             if followed.births > 0 {
                 // A name that was taken and is ours again: what came between may lie beside it.
-                let taken = self.take_new(target, None)?;
-                self.settle_births(target, taken + 1);
+                self.take_new(target, None, 1)?;
+                self.judge_copies(target)?;
+                self.settle_births(target);
             }
             return Ok(());
         }
@@ -103,8 +121,9 @@ impl<S: Sink> Engine<S> {
             return self.first_look(target, file, facts);
         }
         self.tell_new(target, &before);
-        let taken = self.take_new(target, Some((file, *facts)))?;
-        self.settle_births(target, taken);
+        self.take_new(target, Some((file, *facts)), 0)?;
+        self.judge_copies(target)?;
+        self.settle_births(target);
         Ok(())
     }
 
@@ -207,18 +226,18 @@ impl<S: Sink> Engine<S> {
         !matches!((own, this), (Ok(own), Ok(this)) if own.same(this))
     }
 
-    /// Takes up the file under the name, and generations that came and went since the last look. Returns how many.
+    /// Takes up the file under the name, generations that came and went since the last look, and copies. `counted` files
+    /// that took the name are followed already.
     ///
     /// The file that was under the name when it was opened may have been renamed since; then it stands among its
-    /// siblings, and those born after it come after it.
-    pub(crate) fn take_new(&mut self, target: usize, live: Option<(File, Facts)>) -> Result<i64, FollowError> {
+    /// siblings, and those that came after it come after it.
+    fn take_new(&mut self, target: usize, live: Option<(File, Facts)>, counted: i64) -> Result<(), FollowError> {
         let identity = live.as_ref().map(|(_, facts)| facts.identity);
-        let candidates = self.candidates(target, None)?;
+        self.targets[target].looked = self.targets[target].next_number;
+        let candidates = self.candidates(target)?;
         let newest = self.targets[target].generations.back().map_or(0, |generation| generation.identity.born);
-        let follower = live.as_ref().map(|(_, facts)| facts.identity.born);
-        // Behind a symlink every file is created under a name of its own.
-        let links = self.config.olddir.is_none() && self.targets[target].places.len() > 1;
-        let (mut live, mut taken) = (live, 0);
+        let current = identity.or_else(|| self.targets[target].live().map(|live| live.identity));
+        let (mut live, mut taken, mut copies) = (live, counted, Vec::new());
         for candidate in candidates {
             if identity.is_some_and(|identity| identity.same(candidate.facts.identity)) {
                 if let Some((file, facts)) = live.take() {
@@ -229,65 +248,110 @@ impl<S: Sink> Engine<S> {
                 self.targets[target].doubtful = true;
                 continue;
             }
-            // It may have lost its name too late for the look beside it.
-            let (born, plain) = (candidate.facts.identity.born, !candidate.compressed);
-            let younger =
-                |(_, facts): &mut (File, Facts)| plain && facts.identity.born > 0 && born > facts.identity.born;
-            if let Some((file, facts)) = live.take_if(younger) {
-                self.push_live(target, file, &facts)?;
-                taken += 1;
-                self.targets[target].doubtful = true;
+            let serial = candidate.origin.map(Origin::serial);
+            match self.class(target, &candidate, current, newest)? {
+                Class::Copy if self.config.recover => copies.push(candidate),
+                Class::Copy | Class::History => self.set_aside(target, &candidate)?,
+                Class::Doubtful => self.targets[target].doubtful = true,
+                Class::Generation => {
+                    tracing::info!(path = %candidate.path.display(), size = candidate.facts.size, "generation found that was never under the name when looked at");
+                    self.stats.recovered.inc();
+                    let at = self.targets[target].generations.len();
+                    self.push(target, candidate.file, &candidate.facts, 0, Kind::Log, None)?;
+                    if let Some(generation) = self.targets[target].generations.get_mut(at) {
+                        generation.replaced = Some(Instant::now());
+                        generation.serial = serial;
+                    }
+                    taken += 1;
+                }
             }
-            let older = candidate.facts.identity.born > 0 && candidate.facts.identity.born < newest;
-            if older {
-                self.set_aside(target, &candidate)?;
-                continue;
-            }
-            // What was renamed away from the log is a generation, even where it begins as another one does.
-            let renamed = candidate.renamed.is_some();
-            // Created under a name of its own and still empty: a copy that is only begun, or not compressed yet. The
-            // next look tells; a generation came to its name by a rename, or was born before the file that followed.
-            let birth = candidate.facts.identity.born;
-            let followed = birth > 0 && follower.is_some_and(|follower| birth < follower);
-            if candidate.facts.size == 0 && !renamed && !followed && !links {
-                continue;
-            }
-            if !renamed && self.is_copy_of_known(target, &candidate)? {
-                // It may still grow, up to what is read from the file itself.
-                self.set_copy_aside(target, &candidate, u64::MAX)?;
-                continue;
-            }
-            tracing::info!(path = %candidate.path.display(), size = candidate.facts.size, "generation found that was never under the name when looked at");
-            self.stats.recovered.inc();
-            let at = self.targets[target].generations.len();
-            self.push(target, candidate.file, &candidate.facts, 0, Kind::Log, None)?;
-            if let Some(generation) = self.targets[target].generations.get_mut(at) {
-                generation.replaced = Some(Instant::now());
-            }
-            taken += 1;
         }
         if let Some((file, facts)) = live {
             self.push_live(target, file, &facts)?;
             taken += 1;
         }
-        Ok(taken)
+        let followed = &mut self.targets[target];
+        followed.births -= taken;
+        followed.copies.extend(copies.into_iter().map(Copy::new));
+        Ok(())
+    }
+
+    /// What a file beside the log is, as far as its name, birth and size tell. `current` is the file under the name, and
+    /// `newest` the birth of the youngest generation that is followed.
+    fn class(
+        &self,
+        target: usize,
+        candidate: &Candidate,
+        current: Option<Identity>,
+        newest: u64,
+    ) -> Result<Class, FollowError> {
+        if candidate.compressed {
+            return Ok(Class::Copy);
+        }
+        // Behind a symlink every file is made under a name of its own, and has content later.
+        let links = self.behind_symlink(target);
+        match candidate.origin {
+            Some(Origin::Log(_)) => return Ok(Class::Generation),
+            _ if links && candidate.facts.size == 0 => return Ok(Class::Generation),
+            Some(Origin::Made(_)) => return Ok(Class::Copy),
+            None if links => return Ok(Class::Copy),
+            None => {}
+        }
+        // The file under the name is the last that was born under it: what is younger was made beside it.
+        let born = candidate.facts.identity.born;
+        let there = |current| Facts::at(self.targets[target].path()).is_ok_and(|facts| facts.identity.same(current));
+        if let Some(current) = current.filter(|current| born >= current.born) {
+            return Ok(if born == 0 || there(current) { Class::Copy } else { Class::Doubtful });
+        }
+        Ok(if born == 0 || !self.is_unseen(target, candidate)? {
+            Class::Copy
+        } else if born < newest {
+            Class::History
+        } else {
+            Class::Generation
+        })
+    }
+
+    /// Whether an open generation begins with all that a file holds.
+    pub(crate) fn begins_as_open(&self, target: usize, candidate: &Candidate) -> Result<bool, FollowError> {
+        for generation in &self.targets[target].generations {
+            if generation.shares_content(&candidate.file, candidate.facts.size).map_err(FollowError::Read)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Looks for files beside the log. Returns whether that made generations.
+    pub(crate) fn look_beside(&mut self, target: usize) -> Result<bool, FollowError> {
+        let before = self.targets[target].next_number;
+        self.siblings_moved(target)?;
+        if self.targets[target].doubtful {
+            self.reconcile(target)?;
+        }
+        self.find_copies(target)?;
+        self.judge_copies(target)?;
+        Ok(self.targets[target].next_number != before)
+    }
+
+    /// Opens what is new beside the log.
+    pub(crate) fn find_copies(&mut self, target: usize) -> Result<(), FollowError> {
+        // Events that come in during the look may tell of the next copy, so the hint is cleared before it.
+        self.targets[target].copy_hint = false;
+        if !matches!(self.targets[target].presence, Presence::Unknown | Presence::Elsewhere(_)) {
+            self.take_new(target, None, 0)?;
+        }
+        Ok(())
     }
 
     /// Remembers a file beside the log as not to be read.
     pub(crate) fn set_aside(&mut self, target: usize, candidate: &Candidate) -> Result<(), FollowError> {
         let trace = self.trace_beside(candidate)?;
-        self.targets[target].remember(trace, None);
+        self.targets[target].learn(Known::of(trace, &candidate.facts));
         Ok(())
     }
 
-    /// Remembers a copy whose bytes before `from` were handed over, or will be from the file itself.
-    fn set_copy_aside(&mut self, target: usize, candidate: &Candidate, from: u64) -> Result<(), FollowError> {
-        let trace = self.trace_beside(candidate)?;
-        self.targets[target].learn(Known { trace, slot: None, copied: Some(from) });
-        Ok(())
-    }
-
-    fn trace_beside(&self, candidate: &Candidate) -> Result<Trace, FollowError> {
+    pub(crate) fn trace_beside(&self, candidate: &Candidate) -> Result<Trace, FollowError> {
         let identity = candidate.facts.identity;
         if candidate.compressed {
             return Ok(Trace { identity, ..Trace::default() });
@@ -295,165 +359,17 @@ impl<S: Sink> Engine<S> {
         Trace::take(&candidate.file, identity, candidate.facts.size, self.config.head).map_err(FollowError::Read)
     }
 
-    /// A file of which nothing was read cannot show that it was truncated; a copy beside it whose content is not the
-    /// file's does. Returns whether generations were added.
-    pub(crate) fn check_copies(&mut self, target: usize, at: usize) -> Result<bool, FollowError> {
-        let (identity, head) = (self.targets[target].generations[at].identity, self.config.head);
-        self.targets[target].copy_hint = false;
-        let found = self.candidates(target, Some(identity))?;
-        if !self.still_leads_to(target, identity) {
-            // Renamed, not copied: the look at the path comes first.
-            self.targets[target].doubtful = true;
-            return Ok(false);
-        }
-        let generation = &mut self.targets[target].generations[at];
-        generation.renew_head(head).map_err(FollowError::Read)?;
-        let (mut pending, mut other) = (false, false);
-        for candidate in found.iter().filter(|candidate| !candidate.compressed) {
-            let generation = &self.targets[target].generations[at];
-            let same = generation.shares_content(&candidate.file, candidate.facts.size).map_err(FollowError::Read)?;
-            pending |= same || candidate.facts.size == 0;
-            // A copy of an older generation says nothing about this one.
-            other |= !same && candidate.facts.size > 0 && !self.is_copy_of_known(target, candidate)?;
-        }
-        self.targets[target].copy_hint |= pending;
-        if other {
-            self.truncated(target, at)?;
-        }
-        Ok(other)
-    }
-
-    /// Whether the path leads to that file now, and no event says that it may not have in between.
-    fn still_leads_to(&self, target: usize, identity: Identity) -> bool {
-        let followed = &self.targets[target];
-        !followed.doubtful && Facts::at(followed.path()).is_ok_and(|facts| facts.identity.same(identity))
-    }
-
-    /// The content is not what it was. What was not read before lies in a copy, if anywhere.
-    pub(crate) fn truncated(&mut self, target: usize, at: usize) -> Result<(), FollowError> {
-        let generation = &self.targets[target].generations[at];
-        let (trace, offset, seen) = (generation.trace(), generation.offset, generation.seen);
-        let first_bytes = generation.first().to_vec();
-        let identity = generation.identity;
-        let shown = self.targets[target].shown();
-        self.notices.push(format!("tail: {shown}: file truncated"));
-        let interrupted = (self.in_flight == Some((target, generation.number)) && generation.in_batch())
-            .then_some(generation.batch_end);
-        if interrupted.is_some() {
-            self.in_flight = None;
-        }
-        // Events that come in during the look may tell of the next copy, so the hint is cleared before it.
-        self.targets[target].copy_hint = false;
-        let mut candidates = if self.config.recover { self.candidates(target, Some(identity))? } else { Vec::new() };
-        // An empty file is a copy that was only begun.
-        self.targets[target].copy_hint |= candidates.iter().any(|candidate| candidate.facts.size == 0);
-        candidates.retain(|candidate| candidate.facts.size > 0);
-        candidates = self.without_copies(target, candidates, &trace)?;
-        let mut ours = None;
-        for (index, candidate) in candidates.iter().enumerate() {
-            let short = candidate.facts.size >= offset && begins_with(&first_bytes, candidate)?;
-            if short || fits(candidate, &trace)? {
-                ours = Some(index);
-                break;
-            }
-        }
-        // A copy that is shorter than what was read has nothing to give, but must not be taken for a later round.
-        let mut shorter = None;
-        for (index, candidate) in candidates.iter().enumerate().filter(|_| ours.is_none()) {
-            let short = begins_with(&first_bytes, candidate)?;
-            if candidate.facts.size < trace.offset
-                && !candidate.compressed
-                && (short || trace.head_fits(&candidate.file).map_err(FollowError::Read)?)
-            {
-                shorter = Some(index);
-                break;
-            }
-        }
-        let kind = if candidates.is_empty() { "truncate" } else { "copytruncate" };
-        self.stats.rotated(&shown, kind);
-        let reached = ours.map_or(offset, |index| candidates[index].facts.size.max(offset));
-        self.stats.lost(if ours.is_some() { "copytruncate" } else { "overwritten" }, seen.saturating_sub(reached));
-        if !self.still_leads_to(target, identity) {
-            // Renamed as well: what was never seen may be generations, which the look at the path takes up.
-            self.targets[target].doubtful = true;
-            candidates = ours.map(|index| candidates.swap_remove(index)).into_iter().collect();
-            ours = ours.map(|_| 0);
-        }
-        for old in candidates.drain(..ours.or(shorter).unwrap_or(0).min(candidates.len())) {
-            self.set_aside(target, &old)?;
-        }
-        let head = self.config.head;
-        let generation = &mut self.targets[target].generations[at];
-        generation.cancel_batch();
-        generation.restart(head).map_err(FollowError::Read)?;
-        generation.saved = None;
-        let (mut place, mut first) = (at, true);
-        for candidate in candidates {
-            // A copy of what is in the file now, made since it was truncated: the file itself is read.
-            let generation = &self.targets[target].generations[place];
-            let resumed = first && ours.is_some();
-            let size = candidate.facts.size;
-            if !(resumed || candidate.compressed)
-                && generation.shares_content(&candidate.file, size).map_err(FollowError::Read)?
-            {
-                self.targets[target].copy_hint = true;
-                continue;
-            }
-            let from = match (std::mem::take(&mut first), ours, shorter) {
-                (true, Some(_), _) => offset,
-                (true, None, Some(_)) => candidate.facts.size,
-                _ => 0,
-            };
-            if from >= candidate.facts.size && !candidate.compressed {
-                self.set_copy_aside(target, &candidate, offset)?;
-                continue;
-            }
-            self.stats.recovered_bytes.inc_by(candidate.facts.size - from.min(candidate.facts.size));
-            let kind = if candidate.compressed { Kind::Log } else { Kind::Copy };
-            self.insert(target, place, candidate.file, &candidate.facts, from, kind, None)?;
-            let copy = &mut self.targets[target].generations[place];
-            copy.replaced = Some(Instant::now());
-            if let Some(end) = interrupted.filter(|end| from == offset && *end <= copy.seen && copy.stream.is_none()) {
-                // The line that was going out goes on from the copy.
-                copy.set_batch(end).map_err(FollowError::Read)?;
-                copy.continues = true;
-                self.in_flight = Some((target, copy.number));
-            }
-            place += 1;
-        }
-        self.save(target, place, false);
-        Ok(())
-    }
-
-    /// Leaves out copies of what was read before, for example what an earlier round left, compressed by now.
-    fn without_copies(
-        &mut self,
-        target: usize,
-        all: Vec<Candidate>,
-        ours: &Trace,
-    ) -> Result<Vec<Candidate>, FollowError> {
-        let mut kept = Vec::with_capacity(all.len());
-        for candidate in all {
-            if !fits(&candidate, ours)? && self.is_copy_of_known(target, &candidate)? {
-                self.set_aside(target, &candidate)?;
-            } else {
-                kept.push(candidate);
-            }
-        }
-        Ok(kept)
-    }
-
     /// Counts generations that took the name and were never found.
-    fn settle_births(&mut self, target: usize, found: i64) {
+    fn settle_births(&mut self, target: usize) {
         let counted = self.watcher.is_some();
         let followed = &mut self.targets[target];
-        followed.births -= found;
-        if !counted {
-            followed.births = 0;
+        // Events that came during the look tell of files that the next look finds.
+        if followed.doubtful && counted {
+            return;
         }
-        if followed.births > 0 {
-            let missed = u64::try_from(followed.births).unwrap_or(0);
-            followed.births = 0;
+        let births = std::mem::take(&mut followed.births);
+        if births > 0 && counted {
+            let missed = u64::try_from(births).unwrap_or(0);
             self.stats.missed.inc_by(missed);
             let path = followed.shown();
             tracing::warn!(path, missed, "generations were deleted before they could be opened; their lines are lost");
@@ -520,8 +436,9 @@ impl<S: Sink> Engine<S> {
             last.replaced.get_or_insert_with(Instant::now);
         }
         if followed.births > 0 || self.watcher.is_none() {
-            let taken = self.take_new(target, None)?;
-            self.settle_births(target, taken);
+            self.take_new(target, None, 0)?;
+            self.judge_copies(target)?;
+            self.settle_births(target);
         }
         Ok(())
     }
@@ -546,8 +463,11 @@ pub(crate) enum Now {
     Other,
 }
 
-pub(crate) fn known_now(known: &Known, path: &Path) -> Result<Now, FollowError> {
+pub(crate) fn known_now(known: &Known, path: &Path, facts: &Facts) -> Result<Now, FollowError> {
     let trace = &known.trace;
+    if known.seen == Some((facts.size, facts.modified)) {
+        return Ok(Now::Same);
+    }
     // Of compressed and empty files nothing but the identity is known.
     if trace.head.bytes == 0 {
         return Ok(Now::Same);
@@ -560,7 +480,7 @@ pub(crate) fn known_now(known: &Known, path: &Path) -> Result<Now, FollowError> 
     }
     Ok(match trace.fits(&file, facts.size).map_err(FollowError::Read)? {
         false => Now::Other,
-        true if facts.size > trace.offset.max(known.copied.unwrap_or(0)) => Now::Grown,
+        true if facts.size > trace.offset && !known.copy => Now::Grown,
         true => Now::Same,
     })
 }

@@ -1,17 +1,22 @@
 //! The first look at a path: where to start, or how to go on from what the state file remembers.
 
+use std::collections::VecDeque;
 use std::fs::File;
 
 use crate::FollowError;
 use crate::config::LineEnds;
+use crate::copies::Copy;
 use crate::engine::Engine;
 use crate::generation::{Kind, is_regular};
 use crate::gz;
-use crate::identity::{Facts, Identity, read_at};
+use crate::identity::{Facts, Identity, Trace, read_at};
 use crate::lines::LineEnd;
 use crate::reconcile::{Candidate, fits};
 use crate::sink::Sink;
 use crate::state::Saved;
+
+/// Files from before the first start that the state file remembers, the youngest.
+const HISTORY_KEPT: usize = 8;
 
 /// A file that may be what a record remembers.
 struct Piece {
@@ -48,10 +53,31 @@ impl<S: Sink> Engine<S> {
     }
 
     fn set_aside_history(&mut self, target: usize, live: Option<Identity>) -> Result<(), FollowError> {
-        for candidate in self.candidates(target, live)? {
+        let history = self.candidates(target)?.into_iter();
+        let mut set_aside = VecDeque::new();
+        for candidate in history.filter(|one| !live.is_some_and(|live| live.same(one.facts.identity))) {
+            let identity = candidate.facts.identity;
+            if live.is_some_and(|live| identity.born >= live.born) && self.keeps_shadow(target, &candidate)? {
+                self.targets[target].copies.push_back(Copy::new(candidate));
+                continue;
+            }
+            set_aside.push_back(self.trace_beside(&candidate)?);
+            if set_aside.len() > HISTORY_KEPT {
+                set_aside.pop_front();
+            }
             self.set_aside(target, &candidate)?;
         }
+        // The next run takes what was made since for content that it has to read; births may tie.
+        for trace in set_aside {
+            self.save_closed(target, trace);
+        }
         Ok(())
+    }
+
+    /// Whether a file is a copy of the log's content, which is needed when the log is truncated.
+    fn keeps_shadow(&self, target: usize, candidate: &Candidate) -> Result<bool, FollowError> {
+        let plain = !candidate.compressed && self.config.recover && !self.behind_symlink(target);
+        Ok(plain && self.begins_as_open(target, candidate)?)
     }
 
     /// With `--encoding auto` the byte order mark decides what ends a line.
@@ -91,7 +117,8 @@ impl<S: Sink> Engine<S> {
     ) -> Result<(), FollowError> {
         self.targets[target].next_number = records.iter().map(|(_, saved)| saved.order).max().unwrap_or(0);
         let identity = live.as_ref().map(|live| live.facts.identity);
-        let siblings = self.candidates(target, identity)?;
+        let mut siblings = self.candidates(target)?;
+        siblings.retain(|one| !identity.is_some_and(|live| live.same(one.facts.identity)));
         let mut pieces: Vec<Piece> =
             siblings.into_iter().map(|candidate| Piece { candidate, live: false, record: None }).collect();
         pieces.extend(live.map(|candidate| Piece { candidate, live: true, record: None }));
@@ -108,16 +135,59 @@ impl<S: Sink> Engine<S> {
             }
         }
         self.give_up_lost(target, &records, &found);
+        order_by_truncation(&mut pieces, &records);
         let youngest = pieces.iter().rposition(|piece| piece.record.is_some());
         let newest_birth = records.iter().map(|(_, saved)| saved.trace.identity.born).max().unwrap_or(0);
-        for (index, piece) in pieces.into_iter().enumerate() {
+        let beside = |born: u64| !self.behind_symlink(target) && identity.is_some_and(|live| born >= live.born);
+        let copies: Vec<bool> = pieces
+            .iter()
+            .map(|piece| !piece.live && !piece.candidate.compressed && beside(piece.candidate.facts.identity.born))
+            .collect();
+        // A copy of what the log held before it was truncated goes on in the log; any other one is a generation.
+        let of_live = |saved: &Saved| identity.is_some_and(|live| saved.trace.identity.same(live));
+        let mut unmatched = Vec::new();
+        for ((index, piece), copy) in pieces.into_iter().enumerate().zip(copies) {
             // A compressed file is younger than its content; compressors keep the time of the last write.
             let (facts, packed) = (&piece.candidate.facts, piece.candidate.compressed);
             let born = if packed { facts.modified } else { facts.identity.born };
-            let younger = youngest.map_or(born > newest_birth, |youngest| index > youngest);
+            let younger = match youngest {
+                // Followed by the last run, and truncated since.
+                _ if piece.record.is_none() && remembered(&records, facts.identity) => true,
+                // What was made beside the log since the last run looked was never read.
+                _ if copy => born >= newest_birth,
+                Some(youngest) => index > youngest,
+                None => born > newest_birth,
+            };
             let record = piece.record.map(|at| records[at]);
-            self.take_up(target, piece, record, younger)?;
+            if copy && record.is_none() && self.config.recover {
+                unmatched.push((self.targets[target].generations.len(), piece.candidate, younger));
+            } else {
+                let kind =
+                    if copy && record.is_some_and(|(_, saved)| of_live(&saved)) { Kind::Copy } else { Kind::Log };
+                self.take_up(target, piece, record, younger, (copy, kind))?;
+            }
         }
+        self.take_up_copies(target, unmatched)
+    }
+
+    /// Copies that no record remembers: of what the log holds now, made while nobody looked, or history. Each comes with its
+    /// place among the generations.
+    fn take_up_copies(&mut self, target: usize, unmatched: Vec<(usize, Candidate, bool)>) -> Result<(), FollowError> {
+        let mut before = 0;
+        for (place, candidate, younger) in unmatched {
+            if candidate.facts.size == 0 || self.keeps_shadow(target, &candidate)? {
+                self.targets[target].copies.push_back(Copy::new(candidate));
+            } else if younger {
+                let facts = candidate.facts;
+                self.insert(target, place + before, candidate.file, &facts, 0, Kind::Log, None)?;
+                self.targets[target].generations[place + before].replaced = Some(tokio::time::Instant::now());
+                self.stats.recovered.inc();
+                before += 1;
+            } else {
+                self.set_aside(target, &candidate)?;
+            }
+        }
+        self.targets[target].copy_hint = true;
         Ok(())
     }
 
@@ -127,21 +197,20 @@ impl<S: Sink> Engine<S> {
         piece: Piece,
         record: Option<(usize, Saved)>,
         younger: bool,
+        (copy, kind): (bool, Kind),
     ) -> Result<(), FollowError> {
         let Piece { candidate, live, .. } = piece;
         let facts = candidate.facts;
         match record {
             Some((slot, saved))
-                if saved.closed && !live && (candidate.compressed || facts.size <= saved.trace.offset) =>
+                if saved.closed && !live && (copy || candidate.compressed || facts.size <= saved.trace.offset) =>
             {
-                self.targets[target]
-                    .remember(crate::identity::Trace { identity: facts.identity, ..saved.trace }, Some(slot));
+                let trace = Trace { identity: facts.identity, ..saved.trace };
+                self.targets[target].remember(trace, Some(slot), copy);
                 return Ok(());
             }
-            Some((slot, saved)) => {
-                self.push(target, candidate.file, &facts, saved.trace.offset, Kind::Log, Some(slot))?
-            }
-            None if younger || live => self.push(target, candidate.file, &facts, 0, Kind::Log, None)?,
+            Some((slot, saved)) => self.push(target, candidate.file, &facts, saved.trace.offset, kind, Some(slot))?,
+            None if younger || live => self.push(target, candidate.file, &facts, 0, kind, None)?,
             None => return self.set_aside(target, &candidate),
         }
         if !live && let Some(generation) = self.targets[target].generations.back_mut() {
@@ -171,6 +240,22 @@ impl<S: Sink> Engine<S> {
     }
 }
 
+fn remembered(records: &[(usize, Saved)], identity: Identity) -> bool {
+    records.iter().any(|(_, saved)| !saved.closed && saved.trace.identity.same(identity))
+}
+
+/// A copy that holds what a truncated file held comes before what that file holds now.
+fn order_by_truncation(pieces: &mut Vec<Piece>, records: &[(usize, Saved)]) {
+    for at in 1..pieces.len() {
+        let Some((_, saved)) = pieces[at].record.map(|record| records[record]) else { continue };
+        let is_file = |piece: &Piece| piece.candidate.facts.identity.same(saved.trace.identity);
+        if let Some(place) = pieces[..at].iter().position(is_file) {
+            let copy = pieces.remove(at);
+            pieces.insert(place, copy);
+        }
+    }
+}
+
 /// Which file a record remembers.
 fn matching(pieces: &[Piece], saved: &Saved, by_identity: bool) -> Result<Option<usize>, FollowError> {
     let trace = &saved.trace;
@@ -194,7 +279,7 @@ fn matching(pieces: &[Piece], saved: &Saved, by_identity: bool) -> Result<Option
 }
 
 /// The record of a compressed generation has the head of the compressed bytes and an offset in the content.
-fn content_fits(candidate: &Candidate, trace: &crate::identity::Trace) -> Result<bool, FollowError> {
+fn content_fits(candidate: &Candidate, trace: &Trace) -> Result<bool, FollowError> {
     if candidate.compressed && trace.head_fits(&candidate.file).map_err(FollowError::Read)? {
         return Ok(true);
     }
@@ -205,7 +290,12 @@ impl Candidate {
     fn new(path: std::path::PathBuf, file: File, facts: Facts) -> Self {
         debug_assert!(is_regular(&facts), "only files are followed");
         // A log that is compressed under its own name is data.
-        Self { path, file, facts, compressed: false, renamed: None }
+        Self { path, file, facts, compressed: false, origin: None }
+    }
+
+    /// Whether the name that it was found under still leads to it.
+    pub(crate) fn has_its_name(&self) -> bool {
+        Facts::at(&self.path).is_ok_and(|facts| facts.identity.same(self.facts.identity))
     }
 
     /// Whether the file begins as gzip does.

@@ -1,7 +1,6 @@
 //! Which names are older generations or copies of a log, and in which order they were written.
 
-use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::glob::Glob;
@@ -65,8 +64,8 @@ pub(crate) fn is_unreadable(name: &OsStr) -> bool {
 #[derive(Debug, Clone)]
 pub(crate) struct Age<'a> {
     pub(crate) name: &'a OsStr,
-    /// Position among the renames that were seen, where the rename was seen.
-    pub(crate) renamed: Option<u64>,
+    /// Position in the events, where they told of it.
+    pub(crate) serial: Option<u64>,
     /// Nanoseconds of the inode's birth; 0 where unknown. A copy or compressed file is younger than its content.
     pub(crate) born: u64,
     /// Nanoseconds of the last write; compressors keep it.
@@ -75,10 +74,10 @@ pub(crate) struct Age<'a> {
 
 /// The order in which generations were written, oldest first, as indices into `ages`.
 ///
-/// One rule is used for the whole set, since rules that change from pair to pair need not be an order. Births come first:
-/// they belong to the file, while names move on during the look. Coarse file system clocks make ties, which fall to the
-/// renames that were seen, else to the numbers in the names. Where births say nothing (unknown, or something is compressed)
-/// the renames decide, else numbers or dates in the names, else the last writes.
+/// One rule is used for the whole set, since rules that change from pair to pair need not be an order. The events come
+/// first, where they told of each file. Then births: they belong to the file, while names move on during the look. Coarse
+/// file system clocks make ties, which fall to the numbers in the names. Where births say nothing (unknown, or something
+/// is compressed) numbers or dates in the names decide, else the last writes.
 ///
 /// `falls` is what earlier looks told about the numbers, for a look whose files are of one tick of the clock.
 pub(crate) fn oldest_first(ages: &[Age<'_>], falls: &mut Option<bool>) -> Vec<usize> {
@@ -89,21 +88,49 @@ pub(crate) fn oldest_first(ages: &[Age<'_>], falls: &mut Option<bool>) -> Vec<us
     let names: Vec<NameAge> = ages.iter().map(|age| name_age(age.name)).collect();
     let compressed = ages.iter().any(|age| uncompressed(age.name.as_bytes()).len() != age.name.len());
     let by_name = names.windows(2).all(|pair| pair[0].style == pair[1].style) && names[0].style != Style::None;
-    let by_rank = ages.iter().all(|age| age.renamed.is_some());
+    let by_event = ages.iter().all(|age| age.serial.is_some());
     *falls = numbers_fall(ages, &names).or(*falls);
     let falling = falls.unwrap_or(true);
     let name_key = |at: usize| names[at].key(falling);
-    let rank = |at: usize| if by_rank { ages[at].renamed } else { None };
-    if !compressed && ages.iter().all(|age| age.born > 0) {
-        order.sort_by_key(|at| (ages[*at].born, rank(*at), name_key(*at)));
-    } else if by_rank {
-        order.sort_by_key(|at| ages[*at].renamed);
+    if by_event {
+        order.sort_by_key(|at| ages[*at].serial);
+    } else if !compressed && ages.iter().all(|age| age.born > 0) {
+        order.sort_by_key(|at| (ages[*at].born, name_key(*at)));
     } else if by_name {
         order.sort_by_key(|at| (name_key(*at), ages[*at].modified));
     } else {
         order.sort_by_key(|at| (ages[*at].modified, name_key(*at)));
     }
     order
+}
+
+/// The order of rotation as the names tell it, as [`oldest_first`] gives it: a copy of the log stands before the log's
+/// later content, which births cannot tell. `None` where the names do not tell.
+///
+/// Whether numbers rise or fall is taken from the last writes: those of a copy, of a renamed file and of a compressed one
+/// all come before those of the next.
+pub(crate) fn by_names(ages: &[Age<'_>]) -> Option<Vec<usize>> {
+    let names: Vec<NameAge> = ages.iter().map(|age| name_age(age.name)).collect();
+    let style = names.first()?.style;
+    if style == Style::None || names.iter().any(|name| name.style != style) {
+        return None;
+    }
+    let mut falls = 0;
+    for (at, age) in ages.iter().enumerate() {
+        for (other_at, other) in ages.iter().enumerate().skip(at + 1) {
+            let written = age.modified.cmp(&other.modified);
+            let larger = names[at].digits.cmp(&names[other_at].digits);
+            if larger.is_eq() {
+                return None;
+            }
+            if written.is_ne() {
+                falls += if written == larger { -1 } else { 1 };
+            }
+        }
+    }
+    let mut order: Vec<usize> = (0..ages.len()).collect();
+    order.sort_by_key(|at| names[*at].key(falls >= 0));
+    Some(order)
 }
 
 /// How a name tells its age.
@@ -166,59 +193,6 @@ fn numbers_fall(ages: &[Age<'_>], names: &[NameAge]) -> Option<bool> {
     (rising + falling > 0).then_some(falling >= rising)
 }
 
-/// The order of renames as the events told it, under the names that the files have now.
-#[derive(Debug, Default)]
-pub(crate) struct Renames {
-    next: u64,
-    ranks: HashMap<OsString, u64>,
-    /// The last `moved from`, which waits for its other half.
-    from: Option<(u32, OsString)>,
-}
-
-impl Renames {
-    /// More names than this are not remembered; births and names order the rest.
-    const MOST: usize = 4096;
-
-    /// A name went away; `cookie` ties it to the name that came.
-    pub(crate) fn moved_from(&mut self, name: &OsStr, cookie: u32) {
-        self.from = Some((cookie, name.to_owned()));
-    }
-
-    /// A name came by a rename. Where it was `log` before, the file is now the youngest of the older generations.
-    pub(crate) fn moved_to(&mut self, name: &OsStr, cookie: u32, log: &OsStr) {
-        let Some((_, from)) = self.from.take().filter(|(other, _)| *other == cookie) else {
-            self.ranks.remove(name);
-            return;
-        };
-        let rank = self.ranks.remove(&from);
-        if from == log {
-            self.next += 1;
-            if self.ranks.len() < Self::MOST {
-                self.ranks.insert(name.to_owned(), self.next);
-            }
-        } else if let Some(rank) = rank {
-            self.ranks.insert(name.to_owned(), rank);
-        } else {
-            self.ranks.remove(name);
-        }
-    }
-
-    /// A name went away for good.
-    pub(crate) fn deleted(&mut self, name: &OsStr) {
-        self.ranks.remove(name);
-    }
-
-    /// Events were lost: nothing is known any more.
-    pub(crate) fn forget(&mut self) {
-        self.ranks.clear();
-        self.from = None;
-    }
-
-    pub(crate) fn rank(&self, name: &OsStr) -> Option<u64> {
-        self.ranks.get(name).copied()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,8 +227,8 @@ mod tests {
         }
     }
 
-    fn age(name: &str, renamed: Option<u64>, born: u64, modified: u64) -> Age<'_> {
-        Age { name: OsStr::new(name), renamed, born, modified }
+    fn age(name: &str, serial: Option<u64>, born: u64, modified: u64) -> Age<'_> {
+        Age { name: OsStr::new(name), serial, born, modified }
     }
 
     fn ordered<'a>(ages: &[Age<'a>]) -> Vec<&'a str> {
@@ -262,13 +236,11 @@ mod tests {
     }
 
     #[test]
-    fn births_decide_then_renames_then_names() {
+    fn events_decide_then_births_then_names() {
         let ages = [age("l.1", Some(1), 5, 9), age("l.2", Some(2), 1, 10)];
-        assert_eq!(ordered(&ages), ["l.2", "l.1"], "births decide");
-        let ages = [age("l.2", Some(2), 5, 9), age("l.1", Some(1), 5, 9)];
-        assert_eq!(ordered(&ages), ["l.1", "l.2"], "equal births leave it to the renames that were seen");
-        let ages = [age("l.2", Some(2), 0, 9), age("l.1", Some(1), 0, 10)];
-        assert_eq!(ordered(&ages), ["l.1", "l.2"], "unknown births leave it to the renames too");
+        assert_eq!(ordered(&ages), ["l.1", "l.2"], "events decide");
+        let ages = [age("l.1", Some(1), 5, 9), age("l.2", None, 1, 10)];
+        assert_eq!(ordered(&ages), ["l.2", "l.1"], "births decide where events did not tell of each");
         let ages = [age("l.1", None, 7, 9), age("l.10", None, 7, 9), age("l.9", None, 7, 9)];
         assert_eq!(ordered(&ages), ["l.10", "l.9", "l.1"], "equal births leave it to logrotate's numbers");
         let ages = [age("l.1.gz", None, 9, 5), age("l.2.gz", None, 8, 5)];
@@ -280,6 +252,20 @@ mod tests {
     }
 
     #[test]
+    fn names_tell_that_a_copy_comes_before_what_the_log_held_later() {
+        let named = |ages: &[Age<'_>]| {
+            by_names(ages)
+                .map(|order| order.into_iter().map(|at| ages[at].name.to_str().unwrap().to_owned()).collect::<Vec<_>>())
+        };
+        let ages = [age("l.1", None, 1, 30), age("l.2", None, 9, 20), age("l.3", None, 8, 10)];
+        assert_eq!(named(&ages).unwrap(), ["l.3", "l.2", "l.1"], "l.2 and l.3 are copies of what became l.1");
+        let ages = [age("l.7", None, 1, 30), age("l.6", None, 9, 20)];
+        assert_eq!(named(&ages).unwrap(), ["l.6", "l.7"], "numbers that count upwards");
+        assert_eq!(named(&[age("l.1", None, 1, 1), age("l.old", None, 2, 2)]), None);
+        assert_eq!(named(&[age("l.1", None, 1, 1), age("l.1.gz", None, 2, 2)]), None, "one name, two files");
+    }
+
+    #[test]
     fn numbers_that_count_upwards_are_known_by_the_births_that_differ() {
         let ages = [age("l.3", None, 7, 9), age("l.2", None, 7, 9), age("l.1", None, 6, 8)];
         assert_eq!(ordered(&ages), ["l.1", "l.2", "l.3"]);
@@ -287,26 +273,5 @@ mod tests {
         assert_eq!(oldest_first(&tick, &mut falls), [1, 0], "logrotate's way, where nothing tells");
         let _ = oldest_first(&ages, &mut falls);
         assert_eq!(oldest_first(&tick, &mut falls), [0, 1], "an earlier look told that they rise");
-    }
-
-    #[test]
-    fn a_rank_follows_the_file_through_a_chain_of_renames() {
-        let log = OsStr::new("l");
-        let mut renames = Renames::default();
-        let mut cookie = 0;
-        let mut mv = |renames: &mut Renames, from: &str, to: &str| {
-            cookie += 1;
-            renames.moved_from(OsStr::new(from), cookie);
-            renames.moved_to(OsStr::new(to), cookie, log);
-        };
-        mv(&mut renames, "l", "l.1");
-        mv(&mut renames, "l.1", "l.2");
-        mv(&mut renames, "l", "l.1");
-        assert_eq!(renames.rank(OsStr::new("l.2")), Some(1));
-        assert_eq!(renames.rank(OsStr::new("l.1")), Some(2));
-        mv(&mut renames, "other", "l.1");
-        assert_eq!(renames.rank(OsStr::new("l.1")), None, "another file took the name");
-        renames.deleted(OsStr::new("l.2"));
-        assert_eq!(renames.rank(OsStr::new("l.2")), None);
     }
 }

@@ -9,10 +9,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
+use crate::copies::Copy;
 use crate::generation::Generation;
-use crate::identity::{Identity, Trace, digest};
+use crate::identity::{Facts, Identity, Trace, digest};
 use crate::lines::LineEnd;
-use crate::siblings::Renames;
+use crate::names::Names;
 use crate::sink::Source;
 use crate::start::Start;
 use crate::stats::Stats;
@@ -37,8 +38,16 @@ pub(crate) enum Presence {
 pub(crate) struct Known {
     pub(crate) trace: Trace,
     pub(crate) slot: Option<usize>,
-    /// It is a copy: what it grows by is handed over from here on only. `u64::MAX` where the file itself is read.
-    pub(crate) copied: Option<u64>,
+    /// It is a copy: what it grows by is read from the file itself.
+    pub(crate) copy: bool,
+    /// Size and time of the last write when it was last compared.
+    pub(crate) seen: Option<(u64, u64)>,
+}
+
+impl Known {
+    pub(crate) fn of(trace: Trace, facts: &Facts) -> Self {
+        Self { trace, slot: None, copy: false, seen: Some((facts.size, facts.modified)) }
+    }
 }
 
 /// One followed path.
@@ -49,7 +58,13 @@ pub(crate) struct Target {
     pub(crate) generations: VecDeque<Generation>,
     pub(crate) presence: Presence,
     pub(crate) known: VecDeque<Known>,
-    pub(crate) renames: Renames,
+    pub(crate) names: Names,
+    /// Files beside it that were not renamed away from it, oldest first.
+    pub(crate) copies: VecDeque<Copy>,
+    /// The last number of a generation before the look that goes on.
+    pub(crate) looked: u64,
+    /// A copy seems to be in the making: what it tells is waited for until then.
+    pub(crate) undecided: Option<Instant>,
     pub(crate) line_end: LineEnd,
     /// Directories whose events concern this path, and the name in each.
     pub(crate) places: Vec<(i32, PathBuf, OsString)>,
@@ -90,7 +105,10 @@ impl Target {
             generations: VecDeque::new(),
             presence: Presence::Unknown,
             known: VecDeque::new(),
-            renames: Renames::default(),
+            names: Names::default(),
+            copies: VecDeque::new(),
+            looked: 0,
+            undecided: None,
             line_end,
             places: Vec::new(),
             doubtful: true,
@@ -128,6 +146,14 @@ impl Target {
         (self.presence == Presence::There).then(|| self.generations.back()).flatten()
     }
 
+    /// An open file was renamed away from the log.
+    pub(crate) fn renamed(&mut self, identity: Identity, serial: u64) {
+        let mut same = self.generations.iter_mut().filter(|generation| generation.identity.same(identity));
+        if let Some(generation) = same.next() {
+            generation.serial = Some(serial);
+        }
+    }
+
     pub(crate) fn position(&self, number: u64) -> Option<usize> {
         self.generations.iter().position(|generation| generation.number == number)
     }
@@ -137,8 +163,8 @@ impl Target {
         self.known.iter().position(|known| known.trace.identity.same(identity))
     }
 
-    pub(crate) fn remember(&mut self, trace: Trace, slot: Option<usize>) {
-        self.learn(Known { trace, slot, copied: None });
+    pub(crate) fn remember(&mut self, trace: Trace, slot: Option<usize>, copy: bool) {
+        self.learn(Known { trace, slot, copy, seen: None });
     }
 
     pub(crate) fn learn(&mut self, known: Known) {

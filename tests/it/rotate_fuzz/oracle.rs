@@ -89,7 +89,7 @@ impl Observer {
         let whole = std::mem::replace(&mut life.rest, rest);
         for piece in whole[..end].split(|byte| *byte == b'\n') {
             let nuls = if self.nul_may_lead { piece.iter().take_while(|byte| **byte == 0).count() } else { 0 };
-            let seen = recognise(&piece[nuls..], worlds);
+            let seen = recognise(&piece[nuls..], worlds, self.nul_may_lead);
             if let Seen::Line { file, id } | Seen::Joined { file, id, .. } = seen {
                 self.emitted.insert((file, id));
                 life.open.entry(file).or_default().insert(worlds[file].lines[id].generation);
@@ -238,25 +238,55 @@ impl Observer {
     }
 }
 
-fn recognise(piece: &[u8], worlds: &[World]) -> Seen {
+fn recognise(piece: &[u8], worlds: &[World], nul_may_lead: bool) -> Seen {
     let line = || {
         let (file, id) = line_begun(piece, worlds)?;
         (worlds[file].lines[id].bytes == piece).then_some(Seen::Line { file, id })
     };
+    // Too little of the cut line to know which one it is: any that was cut will do.
+    let barely = || {
+        (1..piece.len().min(9)).find_map(|cut_at| {
+            let nuls = piece[cut_at..].iter().take_while(|byte| nul_may_lead && **byte == 0).count();
+            let at = cut_at + nuls;
+            let (file, id) = line_begun(&piece[at..], worlds).filter(|_| line_begun(piece, worlds).is_none())?;
+            let world = &worlds[file];
+            let was_cut = |line: &super::world::Line| {
+                world.generations[line.generation].truncated && (line.excused || line.finished.is_none())
+            };
+            let begins = |line: &super::world::Line| was_cut(line) && line.bytes.starts_with(&piece[..cut_at]);
+            let cut = (file, world.lines.iter().position(begins)?);
+            (world.lines[id].bytes == piece[at..]).then_some(Seen::Joined { cut, file, id })
+        })
+    };
     let joined = || {
         let cut = line_begun(piece, worlds)?;
         let same = worlds[cut.0].lines[cut.1].bytes.iter().zip(piece).take_while(|(a, b)| a == b).count();
-        (1..=same).find_map(|at| {
+        (1..=same).find_map(|cut_at| {
+            let nuls = piece[cut_at..].iter().take_while(|byte| nul_may_lead && **byte == 0).count();
+            let at = cut_at + nuls;
             let (file, id) = line_begun(&piece[at..], worlds)?;
             (worlds[file].lines[id].bytes == piece[at..]).then_some(Seen::Joined { cut, file, id })
         })
+    };
+    // A cut line goes on with the first line of what a truncated file begins with.
+    let joined_banner = || {
+        let at = piece.windows(8).position(|bytes| bytes == b"#banner ").filter(|at| *at > 0)?;
+        let (cut, line) = piece.split_at(at);
+        let was_cut = |world: &World| {
+            let cut_line = |line: &super::world::Line| {
+                world.generations[line.generation].truncated && (line.excused || line.finished.is_none())
+            };
+            world.lines.iter().any(|line| cut_line(line) && line.bytes.starts_with(cut))
+        };
+        let whole = banner().split(|byte| *byte == b'\n').any(|one| one == line);
+        (whole && worlds.iter().any(was_cut)).then(|| Seen::Banner(line.to_vec()))
     };
     let is_banner =
         || piece.starts_with(b"#banner ") && banner().split(|byte| *byte == b'\n').any(|line| line == piece);
     match line() {
         Some(line) => line,
         None if is_banner() => Seen::Banner(piece.to_vec()),
-        None => joined().unwrap_or_else(|| Seen::Other(piece.to_vec())),
+        None => joined().or_else(barely).or_else(joined_banner).unwrap_or_else(|| Seen::Other(piece.to_vec())),
     }
 }
 
@@ -277,7 +307,8 @@ fn misorder(file: usize, sequence: &[usize], world: &World, worlds: &[World]) ->
             return Some(format!("{} after {}", name(file, *id, worlds), name(file, *later, worlds)));
         }
         for (newer, shown) in latest.range(line.generation + 1..) {
-            if line.finished < world.generations[*newer].first {
+            let before = line.finished.zip(world.generations[*newer].first).is_some_and(|(line, first)| line < first);
+            if before {
                 return Some(format!("{} after the newer {}", name(file, *id, worlds), name(file, *shown, worlds)));
             }
         }

@@ -43,6 +43,8 @@ pub(super) struct Generation {
     /// The life of the tailer that had this file open when its last name went away.
     held: Option<usize>,
     last_write: Instant,
+    /// A tailer may have let go of it.
+    left: bool,
 }
 
 #[derive(Debug)]
@@ -130,6 +132,7 @@ impl World {
             linked: true,
             held: None,
             last_write,
+            left: false,
         });
         self.generations.len() - 1
     }
@@ -183,9 +186,9 @@ impl World {
     /// Whether nobody can be held to read what is written to `generation` now.
     fn is_out_of_sight(&self, generation: usize) -> bool {
         let is_live = generation + 1 == self.generations.len();
-        let Generation { linked, held, last_write, .. } = &self.generations[generation];
+        let Generation { linked, held, last_write, left, .. } = &self.generations[generation];
         let gone = !linked && (held.is_none() || *held != self.life);
-        gone || (!is_live && last_write.elapsed() > QUIET)
+        gone || *left || (!is_live && last_write.elapsed() > QUIET)
     }
 
     /// Writes the next part of line `id`, with its newline when `whole`.
@@ -197,6 +200,7 @@ impl World {
         }
         let now = self.tick();
         let excused = self.is_out_of_sight(writer.generation);
+        self.generations[writer.generation].left |= excused;
         self.generations[writer.generation].first.get_or_insert(now);
         writer.file.write_all(&bytes).unwrap();
         self.generations[writer.generation].last_write = Instant::now();

@@ -1,0 +1,426 @@
+//! Copies beside a log: made by copytruncate before the log is emptied, by renamecopy, by a compressor, or by hand.
+//!
+//! A copy stays open from the first look on, and each look judges it by its content:
+//!
+//! ```text
+//!             begins as an open generation does          that generation is truncated
+//!   new copy ----------------------------------> shadow --------------------------------> read from our offset on
+//!      |  holds what was read to its end                 that generation is closed
+//!      |----------------------------------> known <---------------------------------------|
+//!      |  neither: a round that came and went between two looks
+//!      '----------------------------------> read whole, before the file that went on
+//! ```
+//!
+//! An empty copy, or one that is shorter than a closed generation with the same beginning, is in the making: the next
+//! look judges it.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::FollowError;
+use crate::engine::Engine;
+use crate::generation::{Generation, Kind};
+use crate::gz;
+use crate::identity::{Facts, Identity, Trace};
+use crate::names::Origin;
+use crate::reconcile::{Candidate, begins_with, fits};
+use crate::sink::Sink;
+use crate::state::Saved;
+use crate::target::Known;
+
+/// A copy that looks as if it were being made may hold the log's next lines back for so long, and is judged as it is
+/// once it has not grown for so long.
+const IN_THE_MAKING: Duration = Duration::from_secs(1);
+
+/// A file beside the log that was not renamed away from it.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    pub(crate) file: Candidate,
+    /// The generation whose content it holds, and how often that had been truncated.
+    shadow: Option<(u64, u32)>,
+    found: Instant,
+    grew: Instant,
+}
+
+impl Copy {
+    pub(crate) fn new(file: Candidate) -> Self {
+        Self { file, shadow: None, found: Instant::now(), grew: Instant::now() }
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.file.facts.identity
+    }
+
+    fn size(&self) -> u64 {
+        self.file.facts.size
+    }
+
+    /// The size now.
+    fn measure(&mut self) -> io::Result<u64> {
+        let facts = Facts::of(&self.file.file)?;
+        if facts.size != self.size() {
+            self.grew = Instant::now();
+        }
+        self.file.facts = facts;
+        Ok(facts.size)
+    }
+}
+
+/// What a copy is.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Nothing yet, or not enough to tell.
+    Unfinished,
+    /// It begins as that generation does.
+    Shadow(u64, u32),
+    /// All of it was handed over.
+    Known,
+    /// It was handed over up to there, and has grown since.
+    Grown(u64),
+    /// Content that no look has seen.
+    Unseen,
+}
+
+impl<S: Sink> Engine<S> {
+    /// Judges every copy and takes up what no look has seen. Returns how many generations that made.
+    pub(crate) fn judge_copies(&mut self, target: usize) -> Result<usize, FollowError> {
+        let (mut at, mut made) = (0, 0);
+        self.targets[target].undecided = None;
+        while at < self.targets[target].copies.len() {
+            let size = self.targets[target].copies[at].measure().map_err(FollowError::Read)?;
+            match self.judge(target, &self.targets[target].copies[at])? {
+                Verdict::Unfinished => {
+                    let copy = &self.targets[target].copies[at];
+                    let due = copy.found + IN_THE_MAKING;
+                    if size > 0 && due > Instant::now() {
+                        self.targets[target].undecided = Some(due);
+                    }
+                    at += 1;
+                }
+                Verdict::Shadow(number, round) => {
+                    self.targets[target].copies[at].shadow = Some((number, round));
+                    at += 1;
+                }
+                Verdict::Known => self.settle(target, at)?,
+                Verdict::Grown(offset) => {
+                    self.adopt(target, at, offset)?;
+                    made += 1;
+                }
+                Verdict::Unseen => {
+                    // A truncation that no look has noticed yet explains the copy.
+                    if let Some(truncated) = self.truncated_unnoticed(target)? {
+                        self.truncated(target, truncated)?;
+                        (at, made) = (0, made + 1);
+                        continue;
+                    }
+                    self.adopt(target, at, 0)?;
+                    made += 1;
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    /// Whether nothing that was read, or is open, holds a file's content.
+    pub(crate) fn is_unseen(&self, target: usize, candidate: &Candidate) -> Result<bool, FollowError> {
+        let empty = candidate.facts.size == 0;
+        if !empty {
+            // It may be a copy of what a generation held until it was truncated, which no look has noticed yet.
+            for generation in &self.targets[target].generations {
+                if fits(candidate, &generation.trace())? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(empty || matches!(self.judged(target, candidate, true)?, Verdict::Unseen | Verdict::Unfinished))
+    }
+
+    fn judge(&self, target: usize, copy: &Copy) -> Result<Verdict, FollowError> {
+        let followed = &self.targets[target];
+        if copy.size() == 0 {
+            return Ok(Verdict::Unfinished);
+        }
+        let open = |shadow: (u64, u32)| followed.generations.iter().find(|one| (one.number, one.round) == shadow);
+        // Decompressing it again would tell nothing new.
+        if copy.file.compressed
+            && let Some((number, round)) = copy.shadow.filter(|shadow| open(*shadow).is_some())
+        {
+            return Ok(Verdict::Shadow(number, round));
+        }
+        self.judged(target, &copy.file, copy.grew.elapsed() < IN_THE_MAKING)
+    }
+
+    /// What a file that is not empty is by its content. `fresh`: it may still be written.
+    fn judged(&self, target: usize, copy: &Candidate, fresh: bool) -> Result<Verdict, FollowError> {
+        let followed = &self.targets[target];
+        // The youngest first: of files that begin alike, a copy is of the last one that was there when it was made.
+        for generation in followed.generations.iter().rev().filter(|one| one.stream.is_none()) {
+            if begins(generation, copy, self.config.head).map_err(FollowError::Read)? {
+                return Ok(Verdict::Shadow(generation.number, generation.round));
+            }
+        }
+        for generation in followed.generations.iter().filter(|one| one.stream.is_some()) {
+            if fits(copy, &generation.trace())? {
+                return Ok(Verdict::Known);
+            }
+        }
+        for known in &followed.known {
+            if !fits(copy, &known.trace)? {
+                continue;
+            }
+            let grown = grown(copy, &known.trace).map_err(FollowError::Read)?;
+            match (grown, known.copy) {
+                (false, _) => return Ok(Verdict::Known),
+                (true, false) => return Ok(Verdict::Grown(known.trace.offset)),
+                // Two copies may begin alike.
+                (true, true) => {}
+            }
+        }
+        for known in followed.known.iter().filter(|known| fresh && !copy.compressed && !known.copy) {
+            if copy.facts.size < known.trace.offset && known.trace.head_fits(&copy.file).map_err(FollowError::Read)? {
+                return Ok(Verdict::Unfinished);
+            }
+        }
+        Ok(Verdict::Unseen)
+    }
+
+    /// Whether a generation's content is not what it was, although no look has told so yet.
+    fn truncated_unnoticed(&mut self, target: usize) -> Result<Option<usize>, FollowError> {
+        for (at, generation) in self.targets[target].generations.iter_mut().enumerate() {
+            if generation.stream.is_none() && generation.is_other_content().map_err(FollowError::Read)? {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A copy of which nothing is to be read any more: its trace stays known.
+    fn settle(&mut self, target: usize, at: usize) -> Result<(), FollowError> {
+        let Some(copy) = self.targets[target].copies.remove(at) else { return Ok(()) };
+        let trace = self.trace_beside(&copy.file)?;
+        let slot = self.save_closed(target, trace);
+        self.targets[target].learn(Known { slot, copy: true, ..Known::of(trace, &copy.file.facts) });
+        Ok(())
+    }
+
+    /// Remembers in the state file what the next run must not read.
+    pub(crate) fn save_closed(&mut self, target: usize, trace: Trace) -> Option<usize> {
+        let state = self.state.as_mut()?;
+        let path = self.targets[target].path_digest();
+        let order = self.targets[target].number();
+        let mut slot = None;
+        match state.save(&mut slot, &Saved { path, trace, order, closed: true, seen: trace.offset }) {
+            Ok(()) => self.stats.checkpoint_writes.inc(),
+            Err(_) => self.stats.checkpoint_errors.inc(),
+        };
+        slot
+    }
+
+    /// Copies of a generation that is closed are never to be read.
+    pub(crate) fn settle_shadows(&mut self, target: usize, number: u64) -> Result<(), FollowError> {
+        let is_shadow = |copy: &Copy| copy.shadow.is_some_and(|(of, _)| of == number);
+        while let Some(at) = self.targets[target].copies.iter().position(is_shadow) {
+            self.settle(target, at)?;
+        }
+        Ok(())
+    }
+
+    /// A copy becomes a generation, read from `offset` on.
+    fn adopt(&mut self, target: usize, at: usize, offset: u64) -> Result<(), FollowError> {
+        let links = self.behind_symlink(target);
+        let followed = &mut self.targets[target];
+        let Some(Copy { file: candidate, .. }) = followed.copies.remove(at) else { return Ok(()) };
+        let place = place_by_age(followed, &candidate, links);
+        // A file took the name and is gone, and this is what is left of it: told by events, else by a new file there.
+        let came = followed.births > 0 && !followed.doubtful;
+        let new = self.watcher.is_none() && followed.live().is_some_and(|live| live.number > followed.looked);
+        if came {
+            followed.births -= 1;
+            self.stats.recovered.inc();
+        }
+        let kind = if came || new || candidate.compressed || links { Kind::Log } else { Kind::Copy };
+        let size = Facts::of(&candidate.file).map_err(FollowError::Read)?.size;
+        tracing::info!(path = %candidate.path.display(), size, offset, "content found that was under the name between two looks");
+        self.stats.recovered_bytes.inc_by(size.saturating_sub(offset));
+        let serial = candidate.origin.map(Origin::serial);
+        self.insert(target, place, candidate.file, &candidate.facts, offset, kind, None)?;
+        let generation = &mut self.targets[target].generations[place];
+        generation.replaced = Some(Instant::now());
+        generation.serial = serial;
+        if generation.stream.is_some() {
+            generation.time = candidate.facts.modified;
+        }
+        Ok(())
+    }
+
+    /// The content is not what it was. What was not read before lies in a copy, if anywhere.
+    pub(crate) fn truncated(&mut self, target: usize, at: usize) -> Result<(), FollowError> {
+        let number = self.targets[target].generations[at].number;
+        if self.config.recover {
+            self.find_copies(target)?;
+        }
+        let Some(at) = self.targets[target].position(number) else { return Ok(()) };
+        let generation = &self.targets[target].generations[at];
+        let (trace, offset, seen) = (generation.trace(), generation.offset, generation.seen);
+        let shown = self.targets[target].shown();
+        self.notices.push(format!("tail: {shown}: file truncated"));
+        let interrupted =
+            (self.in_flight == Some((target, number)) && generation.in_batch()).then_some(generation.batch_end);
+        if interrupted.is_some() {
+            self.in_flight = None;
+        }
+        let ours = self.copy_of(target, at, &trace)?;
+        let any = ours.is_some() || !self.targets[target].copies.is_empty();
+        self.stats.rotated(&shown, if any { "copytruncate" } else { "truncate" });
+        let copied = match ours {
+            Some(copy) if !self.targets[target].copies[copy].file.compressed => {
+                self.targets[target].copies[copy].size()
+            }
+            Some(_) => seen,
+            None => 0,
+        };
+        let reason = if ours.is_some() { "copytruncate" } else { "overwritten" };
+        self.stats.lost(reason, seen.saturating_sub(copied.max(offset)));
+        let head = self.config.head;
+        let generation = &mut self.targets[target].generations[at];
+        generation.cancel_batch();
+        generation.restart(head).map_err(FollowError::Read)?;
+        generation.saved = None;
+        let continued = match ours.and_then(|copy| self.targets[target].copies.remove(copy)) {
+            Some(copy) if copied > offset || copy.file.compressed => {
+                self.go_on_in(target, at, copy, offset, interrupted)?;
+                true
+            }
+            Some(copy) => {
+                // All of it was handed over before.
+                self.targets[target].copies.push_front(copy);
+                self.settle(target, 0)?;
+                false
+            }
+            None => false,
+        };
+        self.forget_older_copies(target, number, &trace)?;
+        self.save(target, at + usize::from(continued), false);
+        self.targets[target].copy_hint |= !self.targets[target].copies.is_empty();
+        Ok(())
+    }
+
+    /// The copy that holds what a trace has seen: of several the one that holds most.
+    fn copy_of(&mut self, target: usize, at: usize, trace: &Trace) -> Result<Option<usize>, FollowError> {
+        let followed = &mut self.targets[target];
+        let generation = &followed.generations[at];
+        let first = generation.first();
+        let mut best: Option<(u64, usize)> = None;
+        for (index, copy) in followed.copies.iter_mut().enumerate() {
+            let size = copy.measure().map_err(FollowError::Read)?;
+            let short = size >= trace.offset && begins_with(first, &copy.file)?;
+            if !(short || fits(&copy.file, trace)?) {
+                continue;
+            }
+            // Content that begins alike and comes later is another round.
+            let shadow = copy.shadow == Some((generation.number, generation.round));
+            if best.is_none() || (shadow && best.is_some_and(|(most, _)| size > most)) {
+                best = Some((size, index));
+            }
+        }
+        Ok(best.map(|(_, index)| index))
+    }
+
+    /// Copies of what a generation held before it was truncated, shorter than what was read of it.
+    fn forget_older_copies(&mut self, target: usize, number: u64, trace: &Trace) -> Result<(), FollowError> {
+        let Some(at) = self.targets[target].position(number) else { return Ok(()) };
+        let round = self.targets[target].generations[at].round;
+        let mut index = 0;
+        while index < self.targets[target].copies.len() {
+            let copy = &mut self.targets[target].copies[index];
+            let size = copy.measure().map_err(FollowError::Read)?;
+            let shadow = copy.shadow.is_some_and(|(of, then)| of == number && then < round);
+            let unjudged = copy.shadow.is_none() && !copy.file.compressed && size > 0 && size < trace.offset;
+            if shadow || (unjudged && trace.head_fits(&copy.file.file).map_err(FollowError::Read)?) {
+                self.settle(target, index)?;
+                // Of those that were never judged only the first can be a copy of that content.
+                if !shadow {
+                    return Ok(());
+                }
+            } else {
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was not read before the truncation comes from the copy.
+    fn go_on_in(
+        &mut self,
+        target: usize,
+        at: usize,
+        copy: Copy,
+        offset: u64,
+        interrupted: Option<u64>,
+    ) -> Result<(), FollowError> {
+        let candidate = copy.file;
+        self.stats.recovered_bytes.inc_by(candidate.facts.size.saturating_sub(offset));
+        let kind = if candidate.compressed { Kind::Log } else { Kind::Copy };
+        let serial = candidate.origin.map(Origin::serial);
+        self.insert(target, at, candidate.file, &candidate.facts, offset, kind, None)?;
+        let generation = &mut self.targets[target].generations[at];
+        generation.serial = serial;
+        generation.size().map_err(FollowError::Read)?;
+        generation.replaced = Some(Instant::now());
+        if let Some(end) = interrupted.filter(|end| *end <= generation.seen && generation.stream.is_none()) {
+            // The line that was going out goes on from the copy.
+            generation.set_batch(end).map_err(FollowError::Read)?;
+            generation.continues = true;
+            self.in_flight = Some((target, generation.number));
+        }
+        Ok(())
+    }
+
+    /// Whether the log's name is a symlink to files of changing names, each made under its own.
+    pub(crate) fn behind_symlink(&self, target: usize) -> bool {
+        self.config.olddir.is_none() && self.targets[target].places.len() > 1
+    }
+}
+
+/// Where among the generations content belongs that came from no known one: before the file that went on after it.
+fn place_by_age(followed: &crate::target::Target, candidate: &Candidate, links: bool) -> usize {
+    let facts = &candidate.facts;
+    let count = followed.generations.len();
+    let live = usize::from(followed.live().is_some());
+    let older = |is_older: &dyn Fn(&Generation) -> bool| {
+        // What was followed before this look is older than what came between the looks.
+        let earlier = |one: &&Generation| one.number <= followed.looked || is_older(one);
+        followed.generations.iter().take(count - live).take_while(earlier).count()
+    };
+    if let Some(made) = candidate.origin.map(Origin::serial).filter(|_| !links) {
+        // What was the log when the copy was made was renamed later, if at all.
+        let known = followed.generations.iter().take(count - live);
+        let renamed_later = known.take_while(|one| one.serial.is_none_or(|renamed| renamed < made)).count();
+        return renamed_later.min(older(&|one| one.serial.is_some_and(|renamed| renamed < made)));
+    }
+    if candidate.compressed {
+        return older(&|one| one.time < facts.modified || (one.stream.is_some() && one.time == facts.modified));
+    }
+    if links {
+        return older(&|one| one.time <= facts.identity.born);
+    }
+    let born = facts.identity.born;
+    let youngest = followed.generations.iter().rposition(|one| born == 0 || one.identity.born <= born);
+    youngest.unwrap_or(0)
+}
+
+/// Whether a generation begins with all that a copy holds. A copy of it can only be shorter.
+fn begins(generation: &Generation, copy: &Candidate, head: usize) -> io::Result<bool> {
+    if copy.compressed {
+        return gz::begins(&copy.file, &generation.file, head);
+    }
+    let size = copy.facts.size;
+    Ok(size <= Facts::of(&generation.file)?.size && generation.shares_content(&copy.file, size)?)
+}
+
+/// Whether a copy that fits a trace holds more than that.
+fn grown(copy: &Candidate, trace: &Trace) -> io::Result<bool> {
+    if copy.compressed { gz::is_longer(&copy.file, trace.offset) } else { Ok(copy.facts.size > trace.offset) }
+}
