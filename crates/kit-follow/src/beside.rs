@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use tokio::time::Instant;
@@ -24,10 +25,13 @@ impl<S: Sink> Engine<S> {
     /// Files beside the log that are neither open nor known, oldest first.
     pub(crate) fn candidates(&mut self, target: usize) -> Result<Vec<Candidate>, FollowError> {
         let mut found: Vec<Candidate> = Vec::new();
-        // While renames go on a name can be missed, so the look is repeated until no event came in between.
+        // While renames go on a name can be missed, so the look is repeated until no event came in between, or, without
+        // events, until it finds nothing more.
         for _ in 0..5 {
-            self.scan(target, &mut found)?;
-            if !self.siblings_moved(target)? {
+            let before = found.len();
+            let whole = self.scan(target, &mut found)?;
+            let moved = self.siblings_moved(target)? || (self.watcher.is_none() && found.len() > before);
+            if whole && !moved {
                 break;
             }
         }
@@ -48,63 +52,71 @@ impl<S: Sink> Engine<S> {
         Ok(order.into_iter().filter_map(|at| slots[at].take()).collect())
     }
 
-    fn scan(&mut self, target: usize, found: &mut Vec<Candidate>) -> Result<(), FollowError> {
+    /// Whether every name that was there still was when its file was opened.
+    fn scan(&mut self, target: usize, found: &mut Vec<Candidate>) -> Result<bool, FollowError> {
         if matches!(self.config.siblings, Siblings::None) {
-            return Ok(());
+            return Ok(true);
         }
-        let mut grown = Vec::new();
+        let (mut whole, mut grown) = (true, Vec::new());
         for (folder, log) in self.sibling_places(target) {
             let shown = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
             let Ok(entries) = std::fs::read_dir(shown) else { continue };
             for entry in entries.flatten() {
                 let name = entry.file_name();
                 if self.config.siblings.belong(&log, &name) {
-                    self.consider(target, folder.join(&name), found, &mut grown)?;
+                    whole &= self.consider(target, folder.join(&name), found, &mut grown)?;
                 }
             }
         }
-        self.reopen_grown(target, grown)
+        self.reopen_grown(target, grown)?;
+        Ok(whole)
     }
 
-    /// Adds the file of a sibling's name to `found` unless it is open or known.
+    /// Adds the file of a sibling's name to `found` unless it is open or known. False where the name is gone.
     fn consider(
         &mut self,
         target: usize,
         path: PathBuf,
         found: &mut Vec<Candidate>,
         grown: &mut Vec<(PathBuf, usize)>,
-    ) -> Result<(), FollowError> {
+    ) -> Result<bool, FollowError> {
         if self.is_passed_over(&path) {
-            return Ok(());
+            return Ok(true);
         }
         let followed = &self.targets[target];
-        let Ok(facts) = Facts::at(&path) else { return Ok(()) };
+        let facts = match Facts::at(&path) {
+            Ok(facts) => facts,
+            Err(error) => return Ok(error.kind() != ErrorKind::NotFound),
+        };
         if !is_regular(&facts) || self.is_taken(followed, facts.identity) {
-            return Ok(());
+            return Ok(true);
         }
         if let Some(at) = followed.known_as(facts.identity) {
             match known_now(&followed.known[at], &path, &facts)? {
-                Now::Same => return Ok(()),
+                Now::Same => return Ok(true),
                 Now::Grown => {
                     grown.push((path, at));
-                    return Ok(());
+                    return Ok(true);
                 }
                 // The next copytruncate copied over the last one's file.
                 Now::Other => {}
             }
         }
-        let Ok(file) = open(&path) else { return Ok(()) };
+        let file = match open(&path) {
+            Ok(file) => file,
+            Err(error) => return Ok(error.kind() != ErrorKind::NotFound),
+        };
         // The name may have passed to another file since.
-        let Ok(now) = Facts::of(&file) else { return Ok(()) };
+        let Ok(now) = Facts::of(&file) else { return Ok(true) };
         let passed_on = !now.identity.same(facts.identity);
         let again = found.iter().any(|other| other.facts.identity.same(now.identity));
         if again || (passed_on && (self.is_taken(followed, now.identity) || followed.known_as(now.identity).is_some()))
         {
-            return Ok(());
+            return Ok(true);
         }
         let compressed = Candidate::is_compressed(&file);
         found.push(Candidate { origin: None, path, file, facts: now, compressed });
-        Ok(())
+        Ok(true)
     }
 
     /// Names that are not looked at: content that cannot be read, another followed path, and a compressed file beside the

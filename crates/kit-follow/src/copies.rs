@@ -90,7 +90,10 @@ impl<S: Sink> Engine<S> {
         self.targets[target].undecided = None;
         while at < self.targets[target].copies.len() {
             let size = self.targets[target].copies[at].measure().map_err(FollowError::Read)?;
-            match self.judge(target, &self.targets[target].copies[at])? {
+            let verdict = self.judge(target, &self.targets[target].copies[at])?;
+            let path = &self.targets[target].copies[at].file.path;
+            tracing::debug!(path = %path.display(), size, ?verdict, "copy judged");
+            match verdict {
                 Verdict::Unfinished => {
                     let copy = &self.targets[target].copies[at];
                     let due = copy.found + IN_THE_MAKING;
@@ -258,6 +261,7 @@ impl<S: Sink> Engine<S> {
     /// The content is not what it was. What was not read before lies in a copy, if anywhere.
     pub(crate) fn truncated(&mut self, target: usize, at: usize) -> Result<(), FollowError> {
         let number = self.targets[target].generations[at].number;
+        tracing::debug!(path = self.targets[target].shown(), number, "content is not what it was");
         if self.config.recover {
             self.find_copies(target)?;
         }

@@ -76,6 +76,8 @@ pub(crate) struct Generation {
     pub(crate) slot: Option<usize>,
     /// What the state file holds of it.
     pub(crate) saved: Option<u64>,
+    /// What an earlier run had seen of it, where it was truncated before it could be looked at.
+    overtaken: Option<Trace>,
     /// When its content began, or, of content that is only in a compressed file, ended: nanoseconds since 1970.
     pub(crate) time: u64,
     /// When it was renamed away from the log, as a number of [`crate::names::Names`].
@@ -161,6 +163,7 @@ impl Generation {
             watch: None,
             slot: None,
             saved: None,
+            overtaken: None,
             time: facts.identity.born,
             serial: None,
             round: 0,
@@ -207,8 +210,17 @@ impl Generation {
         Ok(())
     }
 
+    /// Goes on where `trace` ends. The file may have been truncated since that was compared with its content.
+    pub(crate) fn goes_on(&mut self, trace: &Trace) {
+        let whole = self.trace().marker == trace.marker;
+        self.overtaken = (!whole && self.stream.is_none()).then_some(*trace);
+    }
+
     /// What tells this file and place again.
     pub(crate) fn trace(&self) -> Trace {
+        if let Some(trace) = self.overtaken {
+            return trace;
+        }
         let marker = Print::of(&self.marker[..self.marker_bytes]);
         Trace { identity: self.identity, head: self.head, offset: self.marker_at, marker }
     }
@@ -242,6 +254,9 @@ impl Generation {
 
     /// Finds what can be handed over next. Only between batches.
     pub(crate) fn look(&mut self, bounds: Bounds, buffer: &mut [u8]) -> io::Result<Look> {
+        if self.overtaken.is_some() {
+            return Ok(Look::Truncated);
+        }
         if self.marker_at != self.offset {
             return self.look_again(bounds, buffer);
         }
@@ -257,7 +272,6 @@ impl Generation {
         if read < lead || buffer[..lead] != self.marker[..lead] {
             return Ok(Look::Truncated);
         }
-        self.saw(start + read as u64);
         let fresh = read - lead;
         // A young file may be written anew with the same last bytes.
         let young = (1..=YOUNG).contains(&self.offset) && self.head.bytes > 0;
@@ -267,6 +281,7 @@ impl Generation {
         if self.offset == 0 && !self.begins_as_known(&buffer[..fresh]) {
             return Ok(Look::Truncated);
         }
+        self.saw(start + read as u64);
         if fresh == 0 {
             return self.nothing_new();
         }
@@ -338,9 +353,14 @@ impl Generation {
 
     /// Whether the content is not what was handed over: for looks without an event.
     pub(crate) fn is_other_content(&mut self) -> io::Result<bool> {
-        let size = self.size()?;
+        let size = Facts::of(&self.file)?.size;
         let begins = self.offset > 0 || self.head.bytes == 0 || self.trace().head_fits(&self.file)?;
-        Ok(!begins || size < self.marker_at || !self.fits_marker()?)
+        let other = self.overtaken.is_some() || !begins || size < self.marker_at || !self.fits_marker()?;
+        // The size of other content is nothing that was lost.
+        if !other {
+            self.saw(size);
+        }
+        Ok(other)
     }
 
     fn look_far(&mut self, bounds: Bounds, buffer: &mut [u8]) -> io::Result<Look> {
@@ -416,6 +436,7 @@ impl Generation {
         self.batch_start = 0;
         self.searched = 0;
         self.truncated = true;
+        self.overtaken = None;
         self.round += 1;
         self.bulk = false;
         self.touched = false;

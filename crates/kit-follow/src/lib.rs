@@ -18,6 +18,7 @@
 mod alarm;
 mod args;
 mod beside;
+mod closing;
 mod config;
 mod copies;
 mod engine;

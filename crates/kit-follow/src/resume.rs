@@ -134,6 +134,7 @@ impl<S: Sink> Engine<S> {
                 }
             }
         }
+        match_unread(&mut pieces, &records, &mut found);
         self.give_up_lost(target, &records, &found);
         order_by_truncation(&mut pieces, &records);
         let youngest = pieces.iter().rposition(|piece| piece.record.is_some());
@@ -209,7 +210,11 @@ impl<S: Sink> Engine<S> {
                 self.targets[target].remember(trace, Some(slot), copy);
                 return Ok(());
             }
-            Some((slot, saved)) => self.push(target, candidate.file, &facts, saved.trace.offset, kind, Some(slot))?,
+            Some((slot, saved)) => {
+                self.push(target, candidate.file, &facts, saved.trace.offset, kind, Some(slot))?;
+                let trace = Trace { identity: facts.identity, ..saved.trace };
+                self.targets[target].generations.back_mut().into_iter().for_each(|one| one.goes_on(&trace));
+            }
             None if younger || live => self.push(target, candidate.file, &facts, 0, kind, None)?,
             None => return self.set_aside(target, &candidate),
         }
@@ -236,6 +241,29 @@ impl<S: Sink> Engine<S> {
             if let Some(state) = self.state.as_mut() {
                 let _ = state.save(&mut Some(*slot), &Saved { closed: true, ..*saved });
             }
+        }
+    }
+}
+
+/// A generation of which nothing was read has no content by which it is known when it was compressed: it is the file between
+/// those of the records before and after it.
+fn match_unread(pieces: &mut [Piece], records: &[(usize, Saved)], found: &mut [bool]) {
+    for at in 0..records.len() {
+        let (_, saved) = &records[at];
+        if found[at] || saved.closed || saved.trace.offset > 0 || saved.trace.head.bytes > 0 {
+            continue;
+        }
+        let piece_of = |record: usize| pieces.iter().position(|piece| piece.record == Some(record));
+        let before = (0..at).rev().find_map(piece_of);
+        let after = (at + 1..records.len()).find_map(piece_of);
+        let place = match (before, after) {
+            (Some(before), _) => before + 1,
+            (None, Some(after)) => after.wrapping_sub(1),
+            (None, None) => continue,
+        };
+        if let Some(piece) = pieces.get_mut(place).filter(|piece| piece.record.is_none() && !piece.live) {
+            piece.record = Some(at);
+            found[at] = true;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Which names are older generations or copies of a log, and in which order they were written.
 
+use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -107,8 +108,8 @@ pub(crate) fn oldest_first(ages: &[Age<'_>], falls: &mut Option<bool>) -> Vec<us
 /// The order of rotation as the names tell it, as [`oldest_first`] gives it: a copy of the log stands before the log's
 /// later content, which births cannot tell. `None` where the names do not tell.
 ///
-/// Whether numbers rise or fall is taken from the last writes: those of a copy, of a renamed file and of a compressed one
-/// all come before those of the next.
+/// Whether numbers rise or fall is taken from births and last writes, of which most tell it right: a late line makes the
+/// last write of an old file young, a copy is born long after its content.
 pub(crate) fn by_names(ages: &[Age<'_>]) -> Option<Vec<usize>> {
     let names: Vec<NameAge> = ages.iter().map(|age| name_age(age.name)).collect();
     let style = names.first()?.style;
@@ -123,8 +124,9 @@ pub(crate) fn by_names(ages: &[Age<'_>]) -> Option<Vec<usize>> {
             if larger.is_eq() {
                 return None;
             }
-            if written.is_ne() {
-                falls += if written == larger { -1 } else { 1 };
+            let born = if age.born > 0 && other.born > 0 { age.born.cmp(&other.born) } else { Ordering::Equal };
+            for older in [written, born].into_iter().filter(|older| older.is_ne()) {
+                falls += if older == larger { -1 } else { 1 };
             }
         }
     }
@@ -259,7 +261,7 @@ mod tests {
         };
         let ages = [age("l.1", None, 1, 30), age("l.2", None, 9, 20), age("l.3", None, 8, 10)];
         assert_eq!(named(&ages).unwrap(), ["l.3", "l.2", "l.1"], "l.2 and l.3 are copies of what became l.1");
-        let ages = [age("l.7", None, 1, 30), age("l.6", None, 9, 20)];
+        let ages = [age("l.7", None, 2, 30), age("l.6", None, 1, 20)];
         assert_eq!(named(&ages).unwrap(), ["l.6", "l.7"], "numbers that count upwards");
         assert_eq!(named(&[age("l.1", None, 1, 1), age("l.old", None, 2, 2)]), None);
         assert_eq!(named(&[age("l.1", None, 1, 1), age("l.1.gz", None, 2, 2)]), None, "one name, two files");

@@ -33,7 +33,7 @@ const THREADS: usize = 6;
 /// Plans with known losses that are run to see whether fewer fail.
 const KNOWN_PLANS: usize = 100;
 /// So many of them may fail.
-const MOST_KNOWN_FAILURES: usize = 30;
+const MOST_KNOWN_FAILURES: usize = 15;
 /// More failures than this are not worth the time, unless `PODKIT_FUZZ_FAILURES` says so.
 const ENOUGH_FAILURES: u64 = 5;
 
@@ -129,9 +129,9 @@ fn t54_rotate_fuzz_loses_nothing_through_rotations_stops_kills_and_blocked_reade
 }
 
 /// Plans where the promise does not hold in every run yet (README of log-tailer, "What does not hold yet"): copytruncate,
-/// renamecopy, symlinks, polling, rotations while the tailer or its reader stands still, truncations in place, compression unseen, files that
-/// begin alike. Lines can be lost, printed twice or late, and a lost half line keeps those after it back until the next
-/// newline. That is a fault to be mended: lower the bound as it is, and let T54 run a kind once all of it passes.
+/// renamecopy, swapped symlinks, polling, compression that is not seen as it happens. Lines can be lost, printed twice or late, and a lost half line
+/// keeps those after it back until the next newline. That is a fault to be mended: lower the bound as it is, and let T54 run
+/// a kind once all of it passes.
 #[test]
 fn known_losses_do_not_grow() {
     let Outcome { plans, failures, .. } = run_plans(

@@ -154,6 +154,16 @@ pub(super) enum Step {
     },
 }
 
+impl Step {
+    fn compresses(&self) -> bool {
+        match self {
+            Self::Compress { .. } => true,
+            Self::Rotate { rotation, .. } => rotation.compress,
+            _ => false,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) seed: u64,
@@ -202,26 +212,23 @@ impl Plan {
         Self { seed, setup, steps }
     }
 
-    /// Whether the plan holds what log-tailer does not get right in every run yet: copytruncate, renamecopy, symlinks; polling;
-    /// a tailer or reader that stands still (SIGSTOP, stuck stdout) across rotations; truncation, rewriting in place and deletion;
-    /// compression while no tailer runs; files that begin alike. Lines may be lost, printed twice or late. This is a fault to be mended;
-    /// `known_losses_do_not_grow` counts how often it happens.
+    /// Whether the plan holds what log-tailer does not get right in every run yet: copytruncate or renamecopy; a symlink that is
+    /// swapped; polling; compression while no tailer runs, or while it or its reader stands still. Lines may be lost, printed twice or late. This is a fault to be
+    /// mended; `known_losses_do_not_grow` counts how often it happens.
     pub(super) fn has_known_losses(&self) -> bool {
-        let setup = &self.setup;
         let mut kinds = self.steps.iter().filter_map(|step| match step {
             Step::Rotate { rotation, .. } => Some(rotation.kind),
             _ => None,
         });
-        let stands = |step: &Step| matches!(step, Step::Freeze | Step::Block);
-        setup.poll
-            || setup.banner
-            || self.steps.iter().any(stands)
+        let stands = self.steps.iter().any(|step| matches!(step, Step::Freeze | Step::Block));
+        self.setup.poll
             || self.compresses_unseen()
-            || kinds.any(|kind| match kind {
-                Kind::Create | Kind::NoCreate => false,
-                Kind::CopyTruncate | Kind::RenameCopy | Kind::SymlinkSwap => true,
-                Kind::Truncate | Kind::Rewrite | Kind::Delete => true,
-            })
+            || (stands && self.compresses())
+            || kinds.any(|kind| matches!(kind, Kind::CopyTruncate | Kind::RenameCopy | Kind::SymlinkSwap))
+    }
+
+    fn compresses(&self) -> bool {
+        self.steps.iter().any(Step::compresses)
     }
 
     /// Whether a file is compressed between a stop or kill and the next start.
@@ -233,12 +240,7 @@ impl Plan {
                 Step::Start => runs = true,
                 _ => {}
             }
-            let compresses = match step {
-                Step::Compress { .. } => true,
-                Step::Rotate { rotation, .. } => rotation.compress,
-                _ => false,
-            };
-            compresses && !runs
+            step.compresses() && !runs
         })
     }
 

@@ -124,3 +124,28 @@ fn t49_a_copytruncate_between_two_runs_is_resumed_in_the_copy() {
     assert_eq!(run(), "two\nthree\n");
     assert_eq!(run(), "");
 }
+
+#[test]
+fn t50_a_storm_of_copytruncate_comes_whole_and_in_order() {
+    const ROUNDS: usize = 100;
+    let pod = Pod::new();
+    let mut writer = pod.writer("f");
+    writer.write_all(b"start\n").unwrap();
+    let tail = pod.tail(&["-n+1", "-F", "f"]);
+    tail.prints("start\n");
+    let mut expected = "start\n".to_owned();
+    for round in 0..ROUNDS {
+        for number in 0..500 {
+            // Rounds of different lengths: some regrow past the old offset before any look, some do not.
+            let line = format!("round {round} line {number} {}\n", "x".repeat(round % 7 * 5));
+            writer.write_all(line.as_bytes()).unwrap();
+            expected += &line;
+        }
+        for number in (1..=round).rev() {
+            pod.rename(&format!("f.{number}"), &format!("f.{}", number + 1));
+        }
+        pod.copytruncate("f", "f.1");
+    }
+    writer.write_all(b"end\n").unwrap();
+    tail.prints(expected + "end\n");
+}
