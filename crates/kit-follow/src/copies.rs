@@ -268,6 +268,7 @@ impl<S: Sink> Engine<S> {
         let Some(at) = self.targets[target].position(number) else { return Ok(()) };
         let generation = &self.targets[target].generations[at];
         let (trace, offset, seen) = (generation.trace(), generation.offset, generation.seen);
+        let first = generation.first().to_vec();
         let shown = self.targets[target].shown();
         self.notices.push(format!("tail: {shown}: file truncated"));
         let interrupted =
@@ -305,7 +306,7 @@ impl<S: Sink> Engine<S> {
             }
             None => false,
         };
-        self.forget_older_copies(target, number, &trace)?;
+        self.forget_older_copies(target, number, &trace, &first)?;
         self.save(target, at + usize::from(continued), false);
         self.targets[target].copy_hint |= !self.targets[target].copies.is_empty();
         Ok(())
@@ -333,7 +334,13 @@ impl<S: Sink> Engine<S> {
     }
 
     /// Copies of what a generation held before it was truncated, shorter than what was read of it.
-    fn forget_older_copies(&mut self, target: usize, number: u64, trace: &Trace) -> Result<(), FollowError> {
+    fn forget_older_copies(
+        &mut self,
+        target: usize,
+        number: u64,
+        trace: &Trace,
+        first: &[u8],
+    ) -> Result<(), FollowError> {
         let Some(at) = self.targets[target].position(number) else { return Ok(()) };
         let round = self.targets[target].generations[at].round;
         let mut index = 0;
@@ -342,7 +349,9 @@ impl<S: Sink> Engine<S> {
             let size = copy.measure().map_err(FollowError::Read)?;
             let shadow = copy.shadow.is_some_and(|(of, then)| of == number && then < round);
             let unjudged = copy.shadow.is_none() && !copy.file.compressed && size > 0 && size < trace.offset;
-            if shadow || (unjudged && trace.head_fits(&copy.file.file).map_err(FollowError::Read)?) {
+            let begins = unjudged
+                && (begins_with(first, &copy.file)? || trace.head_fits(&copy.file.file).map_err(FollowError::Read)?);
+            if shadow || begins {
                 self.settle(target, index)?;
                 // Of those that were never judged only the first can be a copy of that content.
                 if !shadow {
