@@ -7,7 +7,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -42,7 +41,7 @@ pub(crate) async fn follow(
     mut pod: Pod,
 ) -> Result<(), Error> {
     let failed = |error: io::Error| Error::failed("cannot use stdout").caused_by(error);
-    let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
+    let stdout = kit_run::stdout("date-adapter")?;
     let output = Output::new(stdout).map_err(failed)?;
     let (lines, config) = match worked {
         Some(Worked { lines, line_ends }) => (Some(lines), config.with_line_ends(line_ends)),

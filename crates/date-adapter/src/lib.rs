@@ -147,6 +147,7 @@ async fn serve(config: Config, cx: Context) -> Result<(), Error> {
         server.spawn(state.clone().serve(listener, std::future::pending()));
     }
     if follow.file.is_empty() {
+        kit_run::stdout("date-adapter")?;
         metrics.count_reads(&state);
         let pulse = state.pulse("filter");
         state.condition("input open").met();

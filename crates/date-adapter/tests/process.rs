@@ -114,6 +114,23 @@ fn an_output_that_takes_nothing_is_an_error_with_the_repair() {
 }
 
 #[test]
+fn a_closed_output_is_an_error_and_no_line_vanishes_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ts.log"), "01/12/2022T16:25:21 a\n").unwrap();
+    let program = command(&[]).get_program().to_owned();
+    for input in ["< ts.log", "--exit-on-eof ts.log"] {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("exec \"$0\" \"$@\" {input} >&-")]).arg(&program).args(SEED_CASE);
+        let output = shell.current_dir(&folder).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.ends_with(
+            "error: stdout is closed\nhint: start date-adapter with stdout open, or send it to /dev/null to throw the lines away\n"
+        ), "{told}");
+    }
+}
+
+#[test]
 fn strict_ends_with_5_after_everything_was_written() {
     let strict = [&SEED_CASE[..], &["--strict"]].concat();
     let exit = fed(&strict, b"01/12/2022T16:25:21 a\nno stamp\n31/02/2022T16:25:21 b\n");

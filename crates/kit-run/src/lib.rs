@@ -20,6 +20,7 @@ mod logs;
 mod process;
 mod request;
 mod shutdown;
+mod stdout;
 
 pub use context::{Context, Environment, Signal, SignalStream};
 pub use error::Error;
@@ -27,6 +28,7 @@ pub use logs::notice;
 pub use process::{main, main_blocking};
 pub use request::{Common, LogFormat, Tool, edits, parse};
 pub use shutdown::{Shutdown, Trigger};
+pub use stdout::stdout;
 
 /// Exit codes that every tool shares. A tool's own codes are constants in its `exit.rs`.
 pub mod exit {

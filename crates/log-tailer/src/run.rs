@@ -1,7 +1,6 @@
 //! Puts the parts together and turns the end into an exit code.
 
 use std::io;
-use std::os::fd::AsFd;
 
 use kit_admin::Admin;
 use kit_follow::{FollowError, Headers, LineEnd, LineEnds, Outcome, Output, Stats};
@@ -88,11 +87,7 @@ fn output(pipe_size: Option<u64>) -> Result<Output, Error> {
     let failed = |error: io::Error| {
         Error::failed("cannot use stdout").caused_by(error).hint("start log-tailer with stdout open")
     };
-    let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
-    if was_closed(&stdout) {
-        return Err(Error::failed("stdout is closed")
-            .hint("start log-tailer with stdout open, or send it to /dev/null to throw the lines away"));
-    }
+    let stdout = kit_run::stdout("log-tailer")?;
     let output = Output::new(stdout).map_err(failed)?;
     if let Some(bytes) = pipe_size {
         let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -101,17 +96,6 @@ fn output(pipe_size: Option<u64>) -> Result<Output, Error> {
         }
     }
     Ok(output)
-}
-
-/// Rust opens /dev/null, for reading and writing, where a process is started with stdout closed. Lines would vanish there and
-/// count as handed over.
-fn was_closed(stdout: &std::os::fd::OwnedFd) -> bool {
-    let null = rustix::fs::makedev(1, 3);
-    let is_null = rustix::fs::fstat(stdout).is_ok_and(|found| {
-        rustix::fs::FileType::from_raw_mode(found.st_mode).is_char_device() && found.st_rdev == null
-    });
-    let flags = rustix::fs::fcntl_getfl(stdout).unwrap_or(rustix::fs::OFlags::empty());
-    is_null && flags.contains(rustix::fs::OFlags::RDWR)
 }
 
 fn outcome(ended: Result<Outcome, FollowError>) -> Result<(), Error> {
