@@ -340,8 +340,10 @@ fn ends(watched: &[u8], pod: &str) -> BTreeMap<String, End> {
         for status in object["status"]["containerStatuses"].as_array().into_iter().flatten() {
             let states = [&status["state"]["terminated"], &status["lastState"]["terminated"]];
             let forgotten = states.iter().any(|state| state["reason"] == "ContainerStatusUnknown");
+            // Between two starts when the pod was deleted: it runs no more, and nobody tells how the last run ended.
+            let between = !object["metadata"]["deletionTimestamp"].is_null() && status["state"]["waiting"].is_object();
             let end = match status["state"]["terminated"]["exitCode"].as_i64() {
-                _ if forgotten => End::Forgotten,
+                _ if forgotten || between => End::Forgotten,
                 Some(code) => End::Code(code),
                 None => End::Runs,
             };
