@@ -148,21 +148,24 @@ impl Observer {
     fn judge_repeats(&self, worlds: &[World], verdict: &mut Verdict) {
         let mut last: HashMap<(usize, usize), usize> = HashMap::new();
         for (number, life) in self.lives.iter().enumerate() {
-            let mut repeated = 0;
+            let (mut repeated, mut longest) = (0, 0);
             for seen in &life.seen {
                 let (Seen::Line { file, id } | Seen::Joined { file, id, .. }) = seen else { continue };
                 let before = last.insert((*file, *id), number);
                 if before == Some(number) {
                     verdict.problems.push(format!("twice by one process: {}", name(*file, *id, worlds)));
                 } else if before.is_some() && self.lives[number - 1].killed {
-                    repeated += worlds[*file].lines[*id].bytes.len() + 1;
+                    let bytes = worlds[*file].lines[*id].bytes.len() + 1;
+                    repeated += bytes;
+                    longest = longest.max(bytes);
                 } else if before.is_some() {
                     verdict.problems.push(format!("again after a clean exit: {}", name(*file, *id, worlds)));
                 }
             }
             if number > 0 && self.lives[number - 1].killed {
                 verdict.repeated.push(repeated);
-                if repeated > BATCH {
+                // A line longer than a batch is one of its own.
+                if repeated > BATCH.max(longest) {
                     verdict.problems.push(format!("{repeated} bytes repeated after kill number {number}"));
                 }
             }
