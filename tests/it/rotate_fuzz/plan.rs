@@ -212,9 +212,9 @@ impl Plan {
         Self { seed, setup, steps }
     }
 
-    /// Whether the plan holds what log-tailer does not get right in every run yet: copytruncate or renamecopy; a symlink that is
-    /// swapped; polling; compression while no tailer runs, or while it or its reader stands still. Lines may be lost, printed twice or late. This is a fault to be
-    /// mended; `known_losses_do_not_grow` counts how often it happens.
+    /// Whether the plan holds what log-tailer does not get right in every run yet: copytruncate or renamecopy; a symlink that
+    /// is swapped; polling; compression together with restarts, or with a tailer or reader that stands still. Lines may be
+    /// lost, printed twice or late. This is a fault to be mended; `known_losses_do_not_grow` counts how often it happens.
     pub(super) fn has_known_losses(&self) -> bool {
         let mut kinds = self.steps.iter().filter_map(|step| match step {
             Step::Rotate { rotation, .. } => Some(rotation.kind),
@@ -222,26 +222,12 @@ impl Plan {
         });
         let stands = self.steps.iter().any(|step| matches!(step, Step::Freeze | Step::Block));
         self.setup.poll
-            || self.compresses_unseen()
-            || (stands && self.compresses())
+            || ((stands || self.setup.state) && self.compresses())
             || kinds.any(|kind| matches!(kind, Kind::CopyTruncate | Kind::RenameCopy | Kind::SymlinkSwap))
     }
 
     fn compresses(&self) -> bool {
         self.steps.iter().any(Step::compresses)
-    }
-
-    /// Whether a file is compressed between a stop or kill and the next start.
-    fn compresses_unseen(&self) -> bool {
-        let mut runs = true;
-        self.steps.iter().any(|step| {
-            match step {
-                Step::Kill | Step::Terminate => runs = false,
-                Step::Start => runs = true,
-                _ => {}
-            }
-            step.compresses() && !runs
-        })
     }
 
     pub(super) fn kills(&self) -> usize {
