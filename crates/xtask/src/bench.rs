@@ -11,7 +11,14 @@ pub mod results;
 pub mod tail;
 pub mod tls;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::image::{Arch, binary};
+use crate::workspace;
+use results::Results;
 
 /// Which measurement.
 #[derive(clap::Args, Debug)]
@@ -47,4 +54,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         What::Tls(args) => tls::run(args),
         What::Bare { way, file } => tail::speed::bare(*way, file),
     }
+}
+
+/// The binary to measure: `given`, else the one that ships, built now.
+fn ours(tool: &str, given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match given {
+        Some(given) => Ok(std::path::absolute(given)?),
+        None => binary::build(tool, Arch::Amd64, &workspace::target_dir()),
+    }
+}
+
+/// Writes the raw results to `tests/bench/NAME.json` and the table into the tool's README.
+fn publish(tool: &str, name: &str, results: &Results, table: &str) -> anyhow::Result<()> {
+    let raw = workspace::root().join(format!("tests/bench/{name}.json"));
+    fs::create_dir_all(raw.parent().context("a path with a parent")?)?;
+    fs::write(&raw, serde_json::to_string_pretty(results)? + "\n")?;
+    readme::replace(&workspace::root().join(format!("crates/{tool}/README.md")), name, table)
 }

@@ -10,10 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 
 use super::machine::Machine;
-use super::readme;
 use super::results::{Program, Results};
-use crate::image::{Arch, binary};
-use crate::workspace;
 
 const OURS: &str = "date-adapter";
 const MAWK: &str = "mawk";
@@ -94,10 +91,7 @@ fn write_log(path: &Path, lines: usize, second: impl Fn(usize) -> usize) -> anyh
 /// # Errors
 /// When a build or a measurement fails, or two programs do not write the same.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let ours = match &args.binary {
-        Some(given) => std::path::absolute(given)?,
-        None => binary::build(OURS, Arch::Amd64, &workspace::target_dir())?,
-    };
+    let ours = super::ours(OURS, args.binary.as_deref())?;
     let mut results = Results {
         machine: Machine::here()?,
         rounds: args.rounds,
@@ -116,10 +110,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.dry {
         return Ok(());
     }
-    let raw = workspace::root().join("tests/bench/date.json");
-    fs::create_dir_all(raw.parent().context("a path with a parent")?)?;
-    fs::write(&raw, serde_json::to_string_pretty(&results)? + "\n")?;
-    readme::replace(&workspace::root().join("crates/date-adapter/README.md"), "date", &table)
+    super::publish("date-adapter", "date", &results, &table)
 }
 
 fn programs(ours: &Path) -> anyhow::Result<Vec<Program>> {
@@ -313,6 +304,8 @@ fn explanation(results: &Results) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::readme;
+    use crate::workspace;
 
     #[test]
     fn the_readmes_table_is_made_from_the_committed_numbers() {

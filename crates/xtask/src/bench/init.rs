@@ -8,11 +8,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
-use super::machine::Machine;
-use super::readme;
+use super::machine::{Machine, load_note};
 use super::results::{Program, Results};
 use super::tail::subjects;
-use crate::image::{Arch, binary};
 use crate::workspace;
 
 const OURS: &str = "init-writer";
@@ -42,17 +40,12 @@ pub struct Args {
 /// # Errors
 /// When a build or a measurement fails, or a program did not write what it should have. Files are then unchanged.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let ours = match &args.binary {
-        Some(given) => std::path::absolute(given)?,
-        None => binary::build(OURS, Arch::Amd64, &workspace::target_dir())?,
-    };
+    let ours = super::ours(OURS, args.binary.as_deref())?;
     let time = subjects::in_path("time").context("GNU time is not installed: apt-get install time")?;
     let busybox = subjects::in_path("busybox").context("busybox is not installed: apt-get install busybox-static")?;
     let programs =
         vec![subjects::program(OURS, &ours, &["--version"])?, subjects::program(BUSYBOX, &busybox, &["--help"])?];
-    let load = fs::read_to_string("/proc/loadavg")?;
-    let load = load.split(' ').next().unwrap_or_default();
-    let notes = vec![format!("Load average at the start: {load}.")];
+    let notes = vec![load_note()?];
     let (machine, rows) = (Machine::here()?, BTreeMap::new());
     let mut results = Results { machine, rounds: args.rounds, programs, notes, rows };
     let tmpfs = tempfile::tempdir_in("/dev/shm").context("/dev/shm is the tmpfs to measure on")?;
@@ -76,10 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let table = table(&results);
     println!("{table}");
-    let raw = workspace::root().join("tests/bench/init.json");
-    fs::create_dir_all(raw.parent().context("a path with a parent")?)?;
-    fs::write(&raw, serde_json::to_string_pretty(&results)? + "\n")?;
-    readme::replace(&workspace::root().join("crates/init-writer/README.md"), "init", &table)
+    super::publish("init-writer", "init", &results, &table)
 }
 
 /// The name of a row, the command of each program, and whether the folder looks as it should afterwards.
@@ -189,6 +179,7 @@ pub fn table(results: &Results) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::readme;
 
     #[test]
     fn the_readme_shows_the_committed_results() {

@@ -19,6 +19,15 @@ pub struct Machine {
     pub commit: String,
 }
 
+/// The load average of the last minute, as a note for the table.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn load_note() -> anyhow::Result<String> {
+    let load = fs::read_to_string("/proc/loadavg")?;
+    Ok(format!("Load average at the start: {}.", load.split(' ').next().unwrap_or_default()))
+}
+
 impl Machine {
     /// This machine and this commit.
     ///

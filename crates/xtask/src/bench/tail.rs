@@ -14,9 +14,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::machine::Machine;
-use super::readme;
 use super::results::{Program, Results};
-use crate::workspace;
 use subjects::Subject;
 
 /// How to measure.
@@ -57,7 +55,7 @@ const MEASURES: [(&str, Measure); 9] = [
 /// # Errors
 /// When a build or a measurement fails.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let subjects = subjects::find(args.binary.clone())?;
+    let subjects = subjects::find(args.binary.as_deref())?;
     let programs = subjects.iter().map(|subject| Program {
         name: subject.name.to_owned(),
         version: subject.version.clone(),
@@ -92,8 +90,5 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.only.is_some() {
         return Ok(());
     }
-    let raw = workspace::root().join("tests/bench/tail.json");
-    fs::create_dir_all(raw.parent().context("a path with a parent")?)?;
-    fs::write(&raw, serde_json::to_string_pretty(&results)? + "\n")?;
-    readme::replace(&workspace::root().join("crates/log-tailer/README.md"), "tail", &table)
+    super::publish("log-tailer", "tail", &results, &table)
 }

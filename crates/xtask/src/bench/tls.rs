@@ -16,8 +16,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
-use super::machine::Machine;
-use super::readme;
+use super::machine::{Machine, load_note};
 use super::results::Results;
 use crate::workspace;
 use doors::{Door, ENVOY, HAPROXY, HAPROXY_TCP, HITCH, Kind, NGINX, OURS, OURS_TCP, STUNNEL};
@@ -68,8 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("podkit-bench-").tempdir()?;
     certificates(folder.path())?;
     let (kinds, mut notes) = doors::find(args.binary.as_deref())?;
-    let load_average = fs::read_to_string("/proc/loadavg")?;
-    notes.push(format!("Load average at the start: {}.", load_average.split(' ').next().unwrap_or_default()));
+    notes.push(load_note()?);
     let load = Load::new(folder.path(), args.client.as_deref())?;
     let mut results = Results {
         machine: Machine::here()?,
@@ -106,10 +104,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.only.is_some() {
         return Ok(());
     }
-    let raw = workspace::root().join("tests/bench/tls.json");
-    fs::create_dir_all(raw.parent().context("a path with a parent")?)?;
-    fs::write(&raw, serde_json::to_string_pretty(&results)? + "\n")?;
-    readme::replace(&workspace::root().join("crates/tls-ambassador/README.md"), "tls", &table)
+    super::publish("tls-ambassador", "tls", &results, &table)
 }
 
 /// An authority and a P-256 certificate for localhost.

@@ -6,7 +6,6 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::bench::results::Program;
-use crate::image::{Arch, binary};
 use crate::workspace;
 
 /// log-tailer's name in the table.
@@ -53,11 +52,8 @@ impl Subject {
 ///
 /// # Errors
 /// When log-tailer cannot be built, or GNU tail or busybox is not installed.
-pub fn find(binary: Option<PathBuf>) -> anyhow::Result<Vec<Subject>> {
-    let ours = match binary {
-        Some(given) => std::path::absolute(given)?,
-        None => binary::build("log-tailer", Arch::Amd64, &workspace::target_dir())?,
-    };
+pub fn find(binary: Option<&Path>) -> anyhow::Result<Vec<Subject>> {
+    let ours = super::super::ours("log-tailer", binary)?;
     let mut subjects = vec![subject(OURS, ours, &["-n+1", "-F"], &["--version"])?];
     for (name, program, arguments, version) in [
         (GNU, "tail", &["-n+1", "-F"][..], &["--version"][..]),

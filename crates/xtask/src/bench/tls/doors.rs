@@ -10,7 +10,6 @@ use anyhow::{Context, bail, ensure};
 
 use crate::bench::results::Program;
 use crate::bench::tail::subjects::{in_path, program};
-use crate::image::{Arch, binary};
 use crate::workspace;
 
 /// tls-ambassador in http mode.
@@ -73,10 +72,7 @@ impl Kind {
 /// # Errors
 /// When ours cannot be built or a Debian package is missing.
 pub fn find(given: Option<&Path>) -> anyhow::Result<(Vec<Kind>, Vec<String>)> {
-    let ours = match given {
-        Some(given) => std::path::absolute(given)?,
-        None => binary::build("tls-ambassador", Arch::Amd64, &workspace::target_dir())?,
-    };
+    let ours = super::super::ours("tls-ambassador", given)?;
     let mut kinds = Vec::new();
     for (name, mode) in [(OURS, &["--mode", "http"][..]), (OURS_TCP, &["--mode", "tcp"])] {
         kinds.push(Kind {
