@@ -9,24 +9,11 @@ image=docker.io/nginxinc/nginx-unprivileged:1.22
 root=$(cd "$(dirname "$0")/../.." && pwd)
 archive=${1:-${CARGO_TARGET_DIR:-$root/target}/images/peers/nginx.tar}
 
-command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || {
-  echo "error: nginx.sh needs a Debian or a relative of it" >&2
-  echo "hint: elsewhere pull $image" >&2
-  exit 1
-}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-chmod 755 "$work"
-mkdir "$work/packages" "$work/root"
-
-cd "$work/packages"
 # nginx, its configuration (mime types, the welcome page), and the libraries that it is linked with.
 packages="nginx nginx-common libc6 libcrypt1 libpcre2-8-0 libssl3 zlib1g"
-# shellcheck disable=SC2086 # a list of words
-apt-get -qq download $packages 2>"$work/apt" || { apt-get -qq update && apt-get -qq download $packages; }
-for package in *.deb; do dpkg-deb -x "$package" "$work/root"; done
+# shellcheck source=unpack.sh
+. "$root/docker/peers/unpack.sh"
 
-cd "$work/root"
 rm -rf usr/share/doc usr/share/man usr/share/lintian usr/lib/*/gconv etc/nginx/sites-* etc/nginx/modules-* var/log/nginx
 mkdir -p etc/nginx var/log/nginx tmp usr/share/nginx/html
 chmod 1777 tmp

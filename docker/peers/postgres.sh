@@ -9,27 +9,14 @@ image=docker.io/library/postgres:15
 root=$(cd "$(dirname "$0")/../.." && pwd)
 archive=${1:-${CARGO_TARGET_DIR:-$root/target}/images/peers/postgres.tar}
 
-command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || {
-  echo "error: postgres.sh needs a Debian or a relative of it" >&2
-  echo "hint: elsewhere pull $image" >&2
-  exit 1
-}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-chmod 755 "$work"
-mkdir "$work/packages" "$work/root"
-
-cd "$work/packages"
 # Server, clients, time zones, a shell for the start, and the libraries that they are linked with (without LLVM, which is for JIT).
 packages="postgresql-15 postgresql-client-15 tzdata dash coreutils libacl1 libattr1 libaudit1 libc6 libcap-ng0 libcap2 libcom-err2
 libffi8 libgcc-s1 libgcrypt20 libgmp10 libgnutls30 libgpg-error0 libgssapi-krb5-2 libhogweed6 libicu72 libidn2-0 libk5crypto3
 libkeyutils1 libkrb5-3 libkrb5support0 libldap-2.5-0 liblz4-1 liblzma5 libnettle8 libp11-kit0 libpam0g libpcre2-8-0 libpq5
 libreadline8 libsasl2-2 libselinux1 libssl3 libstdc++6 libsystemd0 libtasn1-6 libtinfo6 libunistring2 libxml2 libzstd1 zlib1g"
-# shellcheck disable=SC2086 # a list of words
-apt-get -qq download $packages 2>"$work/apt" || { apt-get -qq update && apt-get -qq download $packages; }
-for package in *.deb; do dpkg-deb -x "$package" "$work/root"; done
+# shellcheck source=unpack.sh
+. "$root/docker/peers/unpack.sh"
 
-cd "$work/root"
 rm -rf usr/share/doc usr/share/man usr/share/lintian usr/share/locale usr/lib/*/gconv usr/lib/postgresql/15/lib/bitcode
 rm -f usr/lib/postgresql/15/lib/llvmjit*
 mkdir -p etc tmp var/run/postgresql usr/local/bin
