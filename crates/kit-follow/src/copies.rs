@@ -84,9 +84,9 @@ enum Verdict {
 }
 
 impl<S: Sink> Engine<S> {
-    /// Judges every copy and takes up what no look has seen. Returns how many generations that made.
-    pub(crate) fn judge_copies(&mut self, target: usize) -> Result<usize, FollowError> {
-        let (mut at, mut made) = (0, 0);
+    /// Judges every copy and takes up what no look has seen.
+    pub(crate) fn judge_copies(&mut self, target: usize) -> Result<(), FollowError> {
+        let mut at = 0;
         self.targets[target].undecided = None;
         while at < self.targets[target].copies.len() {
             let size = self.targets[target].copies[at].measure().map_err(FollowError::Read)?;
@@ -107,23 +107,18 @@ impl<S: Sink> Engine<S> {
                     at += 1;
                 }
                 Verdict::Known => self.settle(target, at)?,
-                Verdict::Grown(offset) => {
-                    self.adopt(target, at, offset)?;
-                    made += 1;
-                }
-                Verdict::Unseen => {
-                    // A truncation that no look has noticed yet explains the copy.
-                    if let Some(truncated) = self.truncated_unnoticed(target)? {
+                Verdict::Grown(offset) => self.adopt(target, at, offset)?,
+                // A truncation that no look has noticed yet explains the copy.
+                Verdict::Unseen => match self.truncated_unnoticed(target)? {
+                    Some(truncated) => {
                         self.truncated(target, truncated)?;
-                        (at, made) = (0, made + 1);
-                        continue;
+                        at = 0;
                     }
-                    self.adopt(target, at, 0)?;
-                    made += 1;
-                }
+                    None => self.adopt(target, at, 0)?,
+                },
             }
         }
-        Ok(made)
+        Ok(())
     }
 
     /// Whether nothing that was read, or is open, holds a file's content.
@@ -145,10 +140,10 @@ impl<S: Sink> Engine<S> {
         if copy.size() == 0 {
             return Ok(Verdict::Unfinished);
         }
-        let open = |shadow: (u64, u32)| followed.generations.iter().find(|one| (one.number, one.round) == shadow);
+        let is_open = |shadow: &(u64, u32)| followed.generations.iter().any(|one| (one.number, one.round) == *shadow);
         // Decompressing it again would tell nothing new.
         if copy.file.compressed
-            && let Some((number, round)) = copy.shadow.filter(|shadow| open(*shadow).is_some())
+            && let Some((number, round)) = copy.shadow.filter(is_open)
         {
             return Ok(Verdict::Shadow(number, round));
         }
@@ -214,10 +209,8 @@ impl<S: Sink> Engine<S> {
         let path = self.targets[target].path_digest();
         let order = self.targets[target].number();
         let mut slot = None;
-        match state.save(&mut slot, &Saved { path, trace, order, closed: true, seen: trace.offset }) {
-            Ok(()) => self.stats.checkpoint_writes.inc(),
-            Err(_) => self.stats.checkpoint_errors.inc(),
-        };
+        let written = state.save(&mut slot, &Saved { path, trace, order, closed: true, seen: trace.offset });
+        self.stats.checkpointed(&written);
         slot
     }
 
@@ -247,13 +240,10 @@ impl<S: Sink> Engine<S> {
         let size = Facts::of(&candidate.file).map_err(FollowError::Read)?.size;
         tracing::info!(path = %candidate.path.display(), size, offset, "content found that was under the name between two looks");
         self.stats.recovered_bytes.inc_by(size.saturating_sub(offset));
-        let serial = candidate.origin.map(Origin::serial);
-        self.insert(target, place, candidate.file, &candidate.facts, offset, kind, None)?;
-        let generation = &mut self.targets[target].generations[place];
-        generation.replaced = Some(Instant::now());
-        generation.serial = serial;
+        let modified = candidate.facts.modified;
+        let generation = self.insert_found(target, place, candidate, offset, kind)?;
         if generation.stream.is_some() {
-            generation.time = candidate.facts.modified;
+            generation.time = modified;
         }
         Ok(())
     }
@@ -376,17 +366,14 @@ impl<S: Sink> Engine<S> {
         let candidate = copy.file;
         self.stats.recovered_bytes.inc_by(candidate.facts.size.saturating_sub(offset));
         let kind = if candidate.compressed { Kind::Log } else { Kind::Copy };
-        let serial = candidate.origin.map(Origin::serial);
-        self.insert(target, at, candidate.file, &candidate.facts, offset, kind, None)?;
-        let generation = &mut self.targets[target].generations[at];
-        generation.serial = serial;
+        let generation = self.insert_found(target, at, candidate, offset, kind)?;
         generation.size().map_err(FollowError::Read)?;
-        generation.replaced = Some(Instant::now());
         if let Some(end) = interrupted.filter(|end| *end <= generation.seen && generation.stream.is_none()) {
             // The line that was going out goes on from the copy.
             generation.set_batch(end).map_err(FollowError::Read)?;
             generation.continues = true;
-            self.in_flight = Some((target, generation.number));
+            let number = generation.number;
+            self.in_flight = Some((target, number));
         }
         Ok(())
     }

@@ -541,10 +541,8 @@ impl<S: Sink> Engine<S> {
         trace.offset = generation.offset;
         let saved = Saved { path, trace, order: generation.number, closed, seen: generation.seen };
         generation.saved = Some(generation.offset);
-        match state.save(&mut generation.slot, &saved) {
-            Ok(()) => self.stats.checkpoint_writes.inc(),
-            Err(_) => self.stats.checkpoint_errors.inc(),
-        };
+        let written = state.save(&mut generation.slot, &saved);
+        self.stats.checkpointed(&written);
     }
 
     fn measure(&mut self, target: usize) {

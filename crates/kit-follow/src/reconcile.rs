@@ -219,6 +219,22 @@ impl<S: Sink> Engine<S> {
         Ok(())
     }
 
+    /// Adds a file that was found beside the log, before the generation at `at`.
+    pub(crate) fn insert_found(
+        &mut self,
+        target: usize,
+        at: usize,
+        found: Candidate,
+        offset: u64,
+        kind: Kind,
+    ) -> Result<&mut Generation, FollowError> {
+        self.insert(target, at, found.file, &found.facts, offset, kind, None)?;
+        let generation = &mut self.targets[target].generations[at];
+        generation.replaced = Some(Instant::now());
+        generation.serial = found.origin.map(Origin::serial);
+        Ok(generation)
+    }
+
     /// A log that itself is compressed under its own name is data; only siblings are decompressed.
     fn is_sibling_name(&self, target: usize, file: &File) -> bool {
         let own = Facts::at(self.targets[target].path()).map(|facts| facts.identity);
@@ -248,7 +264,6 @@ impl<S: Sink> Engine<S> {
                 self.targets[target].doubtful = true;
                 continue;
             }
-            let serial = candidate.origin.map(Origin::serial);
             match self.class(target, &candidate, current, newest)? {
                 Class::Copy if self.config.recover => copies.push(candidate),
                 Class::Copy | Class::History => self.set_aside(target, &candidate)?,
@@ -257,11 +272,7 @@ impl<S: Sink> Engine<S> {
                     tracing::info!(path = %candidate.path.display(), size = candidate.facts.size, "generation found that was never under the name when looked at");
                     self.stats.recovered.inc();
                     let at = self.targets[target].generations.len();
-                    self.push(target, candidate.file, &candidate.facts, 0, Kind::Log, None)?;
-                    if let Some(generation) = self.targets[target].generations.get_mut(at) {
-                        generation.replaced = Some(Instant::now());
-                        generation.serial = serial;
-                    }
+                    self.insert_found(target, at, candidate, 0, Kind::Log)?;
                     taken += 1;
                 }
             }
@@ -322,16 +333,14 @@ impl<S: Sink> Engine<S> {
         Ok(false)
     }
 
-    /// Looks for files beside the log. Returns whether that made generations.
-    pub(crate) fn look_beside(&mut self, target: usize) -> Result<bool, FollowError> {
-        let before = self.targets[target].next_number;
+    /// Looks for files beside the log.
+    pub(crate) fn look_beside(&mut self, target: usize) -> Result<(), FollowError> {
         self.siblings_moved(target)?;
         if self.targets[target].doubtful {
             self.reconcile(target)?;
         }
         self.find_copies(target)?;
-        self.judge_copies(target)?;
-        Ok(self.targets[target].next_number != before)
+        self.judge_copies(target)
     }
 
     /// Opens what is new beside the log.

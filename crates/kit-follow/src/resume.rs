@@ -179,9 +179,7 @@ impl<S: Sink> Engine<S> {
             if candidate.facts.size == 0 || self.keeps_shadow(target, &candidate)? {
                 self.targets[target].copies.push_back(Copy::new(candidate));
             } else if younger {
-                let facts = candidate.facts;
-                self.insert(target, place + before, candidate.file, &facts, 0, Kind::Log, None)?;
-                self.targets[target].generations[place + before].replaced = Some(tokio::time::Instant::now());
+                self.insert_found(target, place + before, candidate, 0, Kind::Log)?;
                 self.stats.recovered.inc();
                 before += 1;
             } else {

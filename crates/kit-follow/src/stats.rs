@@ -30,6 +30,12 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// A record went to the state file, or did not.
+    pub(crate) fn checkpointed(&self, written: &std::io::Result<()>) {
+        let counter = if written.is_ok() { &self.checkpoint_writes } else { &self.checkpoint_errors };
+        counter.inc();
+    }
+
     /// Registers every number as `<prefix>_<name>`.
     pub fn register(&self, registry: &mut Registry, prefix: &str) {
         let registry = registry.sub_registry_with_prefix(prefix);

@@ -255,11 +255,7 @@ fn recognise(piece: &[u8], worlds: &[World], nul_may_lead: bool) -> Seen {
             let at = cut_at + nuls;
             let (file, id) = line_begun(&piece[at..], worlds).filter(|_| line_begun(piece, worlds).is_none())?;
             let world = &worlds[file];
-            let was_cut = |line: &super::world::Line| {
-                world.generations[line.generation].truncated && (line.excused || line.finished.is_none())
-            };
-            let begins = |line: &super::world::Line| was_cut(line) && line.bytes.starts_with(&piece[..cut_at]);
-            let cut = (file, world.lines.iter().position(begins)?);
+            let cut = (file, cut_line(world, &piece[..cut_at])?);
             (world.lines[id].bytes == piece[at..]).then_some(Seen::Joined { cut, file, id })
         })
     };
@@ -277,14 +273,8 @@ fn recognise(piece: &[u8], worlds: &[World], nul_may_lead: bool) -> Seen {
     let joined_banner = || {
         let at = piece.windows(8).position(|bytes| bytes == b"#banner ").filter(|at| *at > 0)?;
         let (cut, line) = piece.split_at(at);
-        let was_cut = |world: &World| {
-            let cut_line = |line: &super::world::Line| {
-                world.generations[line.generation].truncated && (line.excused || line.finished.is_none())
-            };
-            world.lines.iter().any(|line| cut_line(line) && line.bytes.starts_with(cut))
-        };
         let whole = banner().split(|byte| *byte == b'\n').any(|one| one == line);
-        (whole && worlds.iter().any(was_cut)).then(|| Seen::Banner(line.to_vec()))
+        (whole && worlds.iter().any(|world| cut_line(world, cut).is_some())).then(|| Seen::Banner(line.to_vec()))
     };
     let is_banner =
         || piece.starts_with(b"#banner ") && banner().split(|byte| *byte == b'\n').any(|line| line == piece);
@@ -293,6 +283,14 @@ fn recognise(piece: &[u8], worlds: &[World], nul_may_lead: bool) -> Seen {
         None if is_banner() => Seen::Banner(piece.to_vec()),
         None => joined().or_else(barely).or_else(joined_banner).unwrap_or_else(|| Seen::Other(piece.to_vec())),
     }
+}
+
+/// A line that begins so and was cut by a truncation.
+fn cut_line(world: &World, begin: &[u8]) -> Option<usize> {
+    world.lines.iter().position(|line| {
+        let cut = world.generations[line.generation].truncated && (line.excused || line.finished.is_none());
+        cut && line.bytes.starts_with(begin)
+    })
 }
 
 /// The file and number of the line whose first nine bytes these are.
