@@ -5,13 +5,15 @@
 //! only when the content has been still for a short quiet period, so a file that is being written is not reported
 //! half way; content that never rests is reported after [`Settings::patience`]. A touch without a change is silent.
 //! Where inotify cannot see a change (network volumes, exhausted watches) a poll finds it, by default every 30 s.
+//! Neighbours that change all the time cost nothing but being counted: events are filtered by the names that the path
+//! leads through, and content is looked at no more often than once every quiet period.
 //!
 //! Not promised: intermediate contents. Readers take the newest, and two files are never read as one unit: a reader
 //! that needs a consistent set checks it itself and asks again.
 //!
 //! ```text
-//! /certs/tls.crt -> ..data/tls.crt      watched: /certs (the symlinks and ..data live there)
-//! /certs/..data  -> ..2026_11_21_1/     and the folder that the path resolves to
+//! /certs/tls.crt -> ..data/tls.crt      watched: the names tls.crt and ..data in /certs,
+//! /certs/..data  -> ..2026_11_21_1/     and tls.crt in the folder that the path resolves to
 //! ```
 
 mod content;
@@ -46,7 +48,8 @@ impl Default for Settings {
 /// Watches the contents of files and folders.
 ///
 /// A path that does not exist is content too: its appearance is a change. A folder's content is its entries' names and
-/// the contents of files in it and in its folders, names beginning with `..` (kubelet's own) left out.
+/// the contents of files in it and in its folders, names beginning with `..` (kubelet's own) left out. Of a file the
+/// first 8 MiB are compared, and length and time stamp if there is more; what is no file (a device, a pipe) is not read.
 #[derive(Debug)]
 pub struct Watcher {
     paths: Vec<PathBuf>,
@@ -80,10 +83,13 @@ impl Watcher {
     /// Waits until the content of at least one path is another than last reported, and at rest. Returns those paths in
     /// the order in which they were given.
     ///
-    /// Cancel safe: what was not returned is reported by the next call.
+    /// Cancel safe: what was not returned is reported by the next call. To be called within a tokio runtime, always the same.
     pub async fn changed(&mut self) -> Vec<PathBuf> {
+        let mut next_look = Instant::now();
         loop {
+            tokio::time::sleep_until(next_look).await;
             let now = look(&self.paths);
+            next_look = Instant::now() + self.settings.quiet;
             if now != self.known {
                 let settled = self.settled(now).await;
                 let changed = self.take(settled);
@@ -95,7 +101,7 @@ impl Watcher {
                 // What changed in a folder before its watch stood has sent no event.
                 continue;
             }
-            let _timed_out = tokio::time::timeout(self.settings.poll, self.folders.event()).await;
+            let _timed_out = tokio::time::timeout(self.settings.poll, self.folders.event(self.settings.quiet)).await;
         }
     }
 

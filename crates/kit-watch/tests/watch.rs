@@ -107,18 +107,129 @@ async fn a_folder_changes_with_its_entries_and_with_the_files_of_its_folders() {
 
 #[tokio::test]
 async fn without_events_the_poll_finds_the_change() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, content) in [("a", "one"), ("next", "two")] {
+        fs::create_dir_all(root.path().join(name).join("b")).unwrap();
+        fs::write(root.path().join(name).join("b/app.conf"), content).unwrap();
+    }
+    let path = root.path().join("a/b/app.conf");
+    let settings = Settings { poll: Duration::from_millis(50), ..Settings::default() };
+    let mut watcher = Watcher::with_settings(vec![path.clone()], settings);
+    // Only the last folder is watched, and its parent's new name is no event of its own.
+    for (from, to) in [("a", "old"), ("next", "a")] {
+        #[expect(clippy::disallowed_methods, reason = "the test is the writer here")]
+        fs::rename(root.path().join(from), root.path().join(to)).unwrap();
+    }
+    assert_eq!(timeout(PATIENCE, watcher.changed()).await.unwrap(), [path]);
+}
+
+/// Writes and removes files in a folder until it is dropped.
+struct Bustle(std::sync::Arc<std::sync::atomic::AtomicBool>, Option<std::thread::JoinHandle<u64>>);
+
+impl Bustle {
+    fn in_folder(folder: &std::path::Path) -> Self {
+        let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (told, folder) = (over.clone(), folder.to_owned());
+        let busy = move || {
+            let mut count = 0;
+            while !told.load(std::sync::atomic::Ordering::Relaxed) {
+                let path = folder.join(format!("scratch-{}", count % 50));
+                fs::write(&path, "x").unwrap();
+                fs::remove_file(&path).unwrap();
+                count += 1;
+            }
+            count
+        };
+        Self(over, Some(std::thread::spawn(busy)))
+    }
+
+    fn end(mut self) -> u64 {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.1.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Bustle {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// How often the process has looked at its files, roughly: each look is two reads of a file or more.
+fn reads() -> u64 {
+    let io = fs::read_to_string("/proc/thread-self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("syscr: ")).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_busy_folder_delays_neither_the_start_nor_a_report_and_costs_little() {
     let folder = tempfile::tempdir().unwrap();
-    let elsewhere = tempfile::tempdir().unwrap();
-    // Two symlinks in a row: events come from neither folder that is watched when the middle one is swapped.
-    fs::write(elsewhere.path().join("one"), "one").unwrap();
-    fs::write(elsewhere.path().join("two"), "two").unwrap();
-    let middle = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tls.crt");
+    fs::write(&path, "one").unwrap();
+    let bustle = Bustle::in_folder(folder.path());
+    let start = std::time::Instant::now();
+    // Of a folder, every name matters: here the pause between looks alone bounds the work.
+    let mut all = events_only(vec![folder.path().to_owned()]);
+    let mut watcher = events_only(vec![path.clone()]);
+    assert!(timeout(Duration::from_secs(1), watcher.changed()).await.is_err());
+    let before = reads();
+    assert!(timeout(Duration::from_secs(2), watcher.changed()).await.is_err());
+    let taken = reads() - before;
+    fs::write(&path, "two").unwrap();
+    assert_eq!(timeout(PATIENCE, watcher.changed()).await.unwrap(), std::slice::from_ref(&path));
+    assert_eq!(timeout(PATIENCE, all.changed()).await.unwrap(), [folder.path()]);
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    drop((watcher, all));
+    let others = bustle.end();
+    assert!(others > 1000, "the folder was not busy: {others}");
+    // Two seconds hold 40 pauses; in each, up to 64 pieces of the queue are read, and the file itself never.
+    assert!(taken < 3000, "{taken} reads for {others} events of others");
+}
+
+#[tokio::test]
+async fn every_link_on_the_way_is_watched() {
+    let (folder, middle, elsewhere) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for name in ["one", "two"] {
+        fs::write(elsewhere.path().join(name), name).unwrap();
+    }
     symlink(elsewhere.path().join("one"), middle.path().join("link")).unwrap();
     let path = folder.path().join("app.conf");
     symlink(middle.path().join("link"), &path).unwrap();
-    let settings = Settings { poll: Duration::from_millis(50), ..Settings::default() };
-    let mut watcher = Watcher::with_settings(vec![path.clone()], settings);
+    let mut watcher = events_only(vec![path.clone()]);
     fs::remove_file(middle.path().join("link")).unwrap();
     symlink(elsewhere.path().join("two"), middle.path().join("link")).unwrap();
+    assert_eq!(timeout(PATIENCE, watcher.changed()).await.unwrap(), std::slice::from_ref(&path));
+    fs::write(elsewhere.path().join("two"), "three").unwrap();
     assert_eq!(timeout(PATIENCE, watcher.changed()).await.unwrap(), [path]);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_replaced_under_its_name_is_seen() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("certs/tls.crt");
+    for (name, content) in [("certs", "one"), ("next", "two")] {
+        fs::create_dir(root.path().join(name)).unwrap();
+        fs::write(root.path().join(name).join("tls.crt"), content).unwrap();
+    }
+    let mut watcher = events_only(vec![path.clone()]);
+    for (from, to) in [("certs", "old"), ("next", "certs")] {
+        #[expect(clippy::disallowed_methods, reason = "the test is the writer here")]
+        fs::rename(root.path().join(from), root.path().join(to)).unwrap();
+    }
+    assert_eq!(timeout(PATIENCE, watcher.changed()).await.unwrap(), std::slice::from_ref(&path));
+    fs::write(&path, "three").unwrap();
+    assert_eq!(timeout(PATIENCE, watcher.changed()).await.unwrap(), [path]);
+}
+
+#[tokio::test]
+async fn a_pipe_or_an_endless_device_does_not_hold_the_watcher() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let path = folder.path().join("app.conf");
+    fs::write(&path, "one").unwrap();
+    let mut watcher = events_only(vec![pipe, "/dev/zero".into(), folder.path().to_owned(), path.clone()]);
+    fs::write(&path, "two").unwrap();
+    assert_eq!(timeout(PATIENCE, watcher.changed()).await.unwrap(), [folder.path(), &path]);
 }
