@@ -11,11 +11,12 @@ use super::doors::Door;
 use crate::image::{Arch, binary};
 use crate::workspace;
 
-/// What wrk says at its end: requests, answers that are no 200 or did not come, microseconds of the 99th percentile.
+/// What wrk says at its end: requests, answers that are no 200 or did not come, microseconds of the 99th percentile, and
+/// bytes, those of answers under way too.
 const REPORT: &str = r#"
 function done(summary, latency)
   local e = summary.errors
-  io.write(string.format("report %d %d %f\n", summary.requests, e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(99)))
+  io.write(string.format("report %d %d %f %.0f\n", summary.requests, e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(99), summary.bytes))
 end
 "#;
 /// Each connection waits between two requests, so that the door is not saturated and a late answer is its own fault.
@@ -34,6 +35,8 @@ pub struct Done {
     pub requests: f64,
     /// Microseconds within which 99 of 100 were.
     pub p99_us: f64,
+    /// Bytes that came, those of answers under way too.
+    pub bytes: f64,
 }
 
 /// Which handshakes are made.
@@ -80,9 +83,9 @@ impl Load {
             .find_map(|line| line.strip_prefix("report "))
             .map(|line| line.split(' ').filter_map(|number| number.parse().ok()).collect())
             .unwrap_or_default();
-        let [requests, errors, p99_us] = report[..] else { bail!("wrk says nothing: {text}") };
+        let [requests, errors, p99_us, bytes] = report[..] else { bail!("wrk says nothing: {text}") };
         ensure!(errors == 0.0, "{}: {errors} of {requests} requests failed", door.name);
-        Ok(Done { requests, p99_us })
+        Ok(Done { requests, p99_us, bytes })
     }
 
     /// HTTP/2 over 32 connections with `streams` requests at once on each; the number of requests answered.
