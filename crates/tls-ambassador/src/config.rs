@@ -139,11 +139,11 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             spki_pin: allow_spki_pin,
         };
         let mut requests = Requests::check(mode, &door, proxy_protocol_mode, http, jwt)?;
-        if let Some(jwt) = requests.as_mut().and_then(|requests| requests.jwt.as_mut()) {
+        for jwt in requests.iter_mut().flat_map(|requests| &mut requests.jwt) {
             // As everywhere else: the flag, else what the machine says, else the public authorities.
             jwt.authorities = jwt.authorities.take().or_else(|| ssl_cert_file.clone());
         }
-        let token = requests.as_ref().is_some_and(|requests| requests.jwt.is_some());
+        let token = requests.as_ref().is_some_and(|requests| !requests.jwt.is_empty());
         let access = Access { everyone: disable_authentication, any_certificate: allow_all, rules, token };
         let client_auth = checked_access(&access, client_auth)?;
         let pair = pair(door.cert.clone(), door.key.clone())?;
@@ -221,7 +221,8 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
 /// What http mode was told, before the flags of both modes are checked.
 struct Requests {
     args: HttpArgs,
-    jwt: Option<JwtConfig>,
+    /// One for each issuer.
+    jwt: Vec<JwtConfig>,
 }
 
 impl Requests {
@@ -250,7 +251,7 @@ impl Requests {
             )
             .hint("the app finds the client's address in X-Forwarded-For"));
         }
-        Ok(Some(Self { args, jwt: JwtConfig::from_args(jwt)? }))
+        Ok(Some(Self { args, jwt: JwtConfig::from_args(jwt)?.into_iter().collect() }))
     }
 
     fn config(self, door: &DoorConfig, trusted: &[Network], many_certificates: bool) -> Result<HttpConfig, Error> {
@@ -466,7 +467,7 @@ mod tests {
             let args = Args::try_parse_from(line.split_whitespace().chain(more.iter().copied())).unwrap();
             let Command::Server(args) = args.command else { panic!("a server was asked for") };
             let config = ServerConfig::try_from((*args, Some("/machine.pem".into()))).unwrap();
-            config.http.unwrap().jwt.unwrap().authorities
+            config.http.unwrap().jwt.remove(0).authorities
         };
         assert_eq!(authorities(&[]), Some(PathBuf::from("/machine.pem")));
         assert_eq!(authorities(&["--jwt-ca-file", "/own.pem"]), Some(PathBuf::from("/own.pem")));

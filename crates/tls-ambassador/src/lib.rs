@@ -19,6 +19,7 @@ pub mod args;
 pub mod client;
 pub mod compat;
 pub mod config;
+pub mod fetch;
 pub mod http;
 pub mod jwt;
 mod lifecycle;
@@ -90,8 +91,8 @@ fn shut_in(cx: &Context, door: &config::DoorConfig, files: Vec<PathBuf>) {
 }
 
 fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
-    let keys = config.http.as_ref().and_then(|http| http.jwt.as_ref()).map(jwt::JwtConfig::paths);
-    shut_in(cx, &config.door, config.files.paths().into_iter().chain(keys.unwrap_or_default()).collect());
+    let keys = config.http.iter().flat_map(|http| &http.jwt).flat_map(jwt::JwtConfig::paths);
+    shut_in(cx, &config.door, config.files.paths().into_iter().chain(keys).collect());
     let store = server_store(&config)?;
     let admin = lifecycle::admin();
     let shared = config.http.clone().map(|http| http::HttpShared::new(http, &admin)).transpose()?.map(Arc::new);
@@ -210,8 +211,8 @@ fn check(command: CheckCommand, trust: SslCertFile) -> Result<(), Error> {
     match command {
         CheckCommand::Server(args) => {
             let config = ServerConfig::try_from((*args, trust))?;
-            if let Some(tokens) = config.http.as_ref().and_then(|http| http.jwt.as_ref()) {
-                http::check_keys(tokens)?;
+            if let Some(http) = config.http.clone() {
+                http::HttpShared::new(http, &lifecycle::admin())?;
             }
             plan("server", &config.door, &server_store(&config)?.current())
         }

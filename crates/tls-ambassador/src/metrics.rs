@@ -8,7 +8,7 @@ use kit_tls::{Certificate, LoadError, Material};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 /// Labels of one to three words each.
@@ -32,6 +32,8 @@ pub struct Metrics {
     pub accept_errors: Counter,
     /// Targets that could not be reached.
     pub dial_failures: Counter,
+    /// From the start of a dial to the connection, a proxy's part in it too.
+    pub dial_seconds: Histogram,
     /// 0 serving, 1 told to stop and still accepting, 2 draining.
     pub drain_state: Gauge,
     reloads: Family<Labels<1>, Counter>,
@@ -44,7 +46,7 @@ impl Metrics {
     #[must_use]
     pub fn register(registry: &mut Registry) -> Arc<Self> {
         // 250 us to 8 s: a handshake costs half a millisecond, a stuck one ends at the connect timeout.
-        let buckets = prometheus_client::metrics::histogram::exponential_buckets(0.000_25, 2.0, 16);
+        let buckets = exponential_buckets(0.000_25, 2.0, 16);
         let metrics = Self {
             connections_open: Gauge::default(),
             connections: Family::default(),
@@ -55,6 +57,7 @@ impl Metrics {
             bytes_out: Counter::default(),
             accept_errors: Counter::default(),
             dial_failures: Counter::default(),
+            dial_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
             drain_state: Gauge::default(),
             reloads: Family::default(),
             last_reload: Gauge::default(),
@@ -75,6 +78,7 @@ impl Metrics {
             bytes_out: "sent_bytes", "Plain bytes to those who connect";
             accept_errors: "accept_errors", "Failures to accept a connection";
             dial_failures: "backend_dial_failures", "Targets that could not be reached";
+            dial_seconds: "backend_dial_seconds", "Time to reach a target";
             drain_state: "drain_state", "0 serving, 1 told to stop and still accepting, 2 draining";
             reloads: "reload", "Reloads of certificate files, by result";
             last_reload: "reload_last_success_timestamp_seconds", "When files were last taken into use";

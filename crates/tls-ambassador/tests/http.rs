@@ -11,8 +11,12 @@ mod hostile;
 mod identity;
 #[path = "http/jwt.rs"]
 mod jwt;
+#[path = "http/jwt_places.rs"]
+mod jwt_places;
 #[path = "http/lab.rs"]
 mod lab;
+#[path = "http/limits.rs"]
+mod limits;
 mod support;
 
 use support::pki;

@@ -40,6 +40,9 @@ impl Caller {
         {
             line(&mut certificate_lines, b"X-Forwarded-Client-Cert", client_certificate(peer).as_bytes());
         }
+        if let Some(prefix) = &config.identity_prefix {
+            identity_lines(&mut certificate_lines, prefix, facts.peer.as_deref());
+        }
         let mut lines = Vec::new();
         if config.forwarded.says_x() {
             if let Some(address) = address {
@@ -97,6 +100,31 @@ fn client_certificate(peer: &PeerIdentity) -> String {
         let _infallible = write!(value, ";DNS=\"{}\"", quoted(name));
     }
     value
+}
+
+/// One line for each thing that a certificate says of its owner and that fits a header as it is; what does not is left out,
+/// never bent. `Verify` is as nginx has it: SUCCESS for a certificate that was verified, NONE without one.
+fn identity_lines(out: &mut Vec<u8>, prefix: &str, peer: Option<&PeerIdentity>) {
+    let mut say = |name: &str, value: &str| {
+        let plain = value.bytes().all(|byte| matches!(byte, b' '..=b'~')) && value.trim() == value;
+        if plain && !value.is_empty() {
+            line(out, format!("{prefix}{name}").as_bytes(), value.as_bytes());
+        }
+    };
+    let Some(peer) = peer else { return say("Verify", "NONE") };
+    say("Verify", "SUCCESS");
+    say("Cn", peer.cn.as_deref().unwrap_or_default());
+    say("Subject", &peer.subject);
+    // A name with a comma would read as two.
+    let list =
+        |names: &[String]| names.iter().filter(|name| !name.contains(',')).cloned().collect::<Vec<_>>().join(",");
+    say("Dns", &list(&peer.dns));
+    say("Uri", &list(&peer.uri));
+    let mut digest = String::new();
+    for byte in kit_tls::sha256(&peer.der) {
+        let _infallible = write!(digest, "{byte:02x}");
+    }
+    say("Cert-Sha256", &digest);
 }
 
 /// Fit for a quoted string in one line: quotes and backslashes escaped, all else than visible ASCII as %XX.

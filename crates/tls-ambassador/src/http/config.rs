@@ -8,6 +8,8 @@ use kit_run::Error;
 use kit_units::{duration, size};
 
 use super::names::NameSet;
+use super::rate::Rate;
+use crate::args::Switch;
 use crate::jwt::JwtConfig;
 use crate::jwt::args::header_name;
 use crate::proxy_protocol::Network;
@@ -55,6 +57,24 @@ pub struct HttpArgs {
     /// Tell the app of the client's certificate in X-Forwarded-Client-Cert (Envoy's form)
     #[arg(long)]
     pub xfcc: bool,
+
+    /// Tell the app of the client's certificate in headers that begin so, e.g. X-Client-: Verify, Cn, Subject, Dns, Uri and
+    /// Cert-Sha256; whatever clients send under such names is dropped
+    #[arg(long, value_name = "PREFIX", value_parser = header_prefix)]
+    pub identity_header_prefix: Option<String>,
+
+    /// Answer 421 unless the host asked for is the TLS server name; default on with --cert-dir, where that name chose the certificate
+    #[arg(long, value_name = "WHEN")]
+    pub sni_host_check: Option<Switch>,
+
+    /// Further tries to reach an app that refuses connections, or that ended an idle one on a request without body and with an
+    /// idempotent method; default 1, at most 10
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=10))]
+    pub retries: Option<u8>,
+
+    /// Requests that one client address may make, e.g. 100/s, 600/m or 5000/h, else 429; no limit unless given
+    #[arg(long, value_name = "RATE")]
+    pub rate_limit: Option<Rate>,
 
     /// Drop this header from every request, _ and - alike, a final * for any ending; besides all that carry identities; repeatable
     #[arg(long, value_name = "NAME", value_parser = strip_name)]
@@ -105,10 +125,16 @@ pub struct HttpConfig {
     pub strip: NameSet,
     /// Peers whose X-Forwarded-* are believed.
     pub trusted: Vec<Network>,
+    /// The beginning of headers that tell of the client's certificate.
+    pub identity_prefix: Option<String>,
+    /// Further tries.
+    pub retries: u8,
+    /// Requests of one client.
+    pub rate: Option<Rate>,
     /// The host asked for must be the TLS server name, since that chose the certificate.
     pub check_server_name: bool,
-    /// Tokens, if they are a rule of access.
-    pub jwt: Option<JwtConfig>,
+    /// Issuers whose tokens let in; empty: tokens are no rule of access.
+    pub jwt: Vec<JwtConfig>,
 }
 
 /// What http mode takes from the flags of both modes.
@@ -122,8 +148,8 @@ pub struct Shared {
     pub trusted: Vec<Network>,
     /// There is a `--cert-dir`.
     pub many_certificates: bool,
-    /// Token rules.
-    pub jwt: Option<JwtConfig>,
+    /// Token rules, one for each issuer.
+    pub jwt: Vec<JwtConfig>,
 }
 
 impl HttpArgs {
@@ -141,6 +167,10 @@ impl HttpArgs {
             ("--upstream-h2c", self.upstream_h2c),
             ("--forwarded", self.forwarded.is_some()),
             ("--xfcc", self.xfcc),
+            ("--identity-header-prefix", self.identity_header_prefix.is_some()),
+            ("--sni-host-check", self.sni_host_check.is_some()),
+            ("--retries", self.retries.is_some()),
+            ("--rate-limit", self.rate_limit.is_some()),
             ("--strip-header", !self.strip_header.is_empty()),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
@@ -164,6 +194,10 @@ impl HttpConfig {
             upstream_h2c,
             forwarded,
             xfcc,
+            identity_header_prefix,
+            sni_host_check,
+            retries,
+            rate_limit,
             strip_header,
         } = args;
         let time = |flag: &str, given: Option<Duration>, default: u64| match given {
@@ -179,8 +213,10 @@ impl HttpConfig {
             return Err(error.hint("64KiB suits most apps"));
         }
         let claimed = shared.jwt.iter().flat_map(|jwt| jwt.rules.headers.iter().map(|header| header.header.as_str()));
-        let mut strip = NameSet::identity(strip_header.iter().map(String::as_str).chain(claimed));
-        if let Some(jwt) = &shared.jwt {
+        let prefixed = identity_header_prefix.as_ref().map(|prefix| format!("{prefix}*"));
+        let names = strip_header.iter().chain(&prefixed).map(String::as_str);
+        let mut strip = NameSet::identity(names.chain(claimed));
+        for jwt in &shared.jwt {
             // The token itself has to reach the gate, which drops it afterwards.
             strip.remove(&jwt.source.header);
         }
@@ -199,7 +235,10 @@ impl HttpConfig {
             xfcc,
             strip,
             trusted: shared.trusted,
-            check_server_name: shared.many_certificates,
+            identity_prefix: identity_header_prefix,
+            retries: retries.unwrap_or(1),
+            rate: rate_limit,
+            check_server_name: sni_host_check.map_or(shared.many_certificates, |switch| switch == Switch::On),
             jwt: shared.jwt,
         })
     }
@@ -217,7 +256,32 @@ impl HttpConfig {
     }
 }
 
+/// One whole word at least, ended by a hyphen: everything that begins so is taken away from clients.
+fn header_prefix(prefix: &str) -> Result<String, String> {
+    header_name(&format!("{prefix}Cn"))?;
+    if prefix.len() > "X-".len() && prefix.ends_with('-') {
+        Ok(prefix.to_string())
+    } else {
+        Err(format!("{prefix:?} is not a prefix of header names; write it like X-Client-"))
+    }
+}
+
 fn strip_name(name: &str) -> Result<String, String> {
     header_name(name.strip_suffix('*').filter(|rest| !rest.is_empty()).unwrap_or(name))?;
     Ok(name.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_takes_away_no_more_than_its_own_names() {
+        assert_eq!(header_prefix("X-Client-").as_deref(), Ok("X-Client-"));
+        for bad in ["X-", "-", "X-Client", "Content"] {
+            let expected = format!("{bad:?} is not a prefix of header names; write it like X-Client-");
+            assert_eq!(header_prefix(bad), Err(expected));
+        }
+        assert!(header_prefix("X Client-").is_err() && header_prefix("").is_err());
+    }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use super::backend::{self, Tries};
 use super::buffers::Inbox;
 use super::caller::Caller;
 use super::exchange::{Client, Exchange, Outcome};
@@ -13,7 +14,7 @@ use super::framing::Framing;
 use super::gate::{self, Denial};
 use super::metrics::Method;
 use super::pool::Pool;
-use super::reply;
+use super::reply::{self, Advice};
 use super::request::{MAX_HEADERS, Refusal, Request, Scan, refuse};
 use super::timers::Deadline;
 use super::worker::Http;
@@ -164,16 +165,17 @@ impl Connection {
 
     /// Judges the head of `length` bytes, moves it and what came of the body from the inbox to `out`.
     async fn plan(&mut self, length: usize, out: &mut Vec<u8>) -> Result<Plan, (Denied, Method)> {
+        let mut first = true;
         loop {
-            match self.plan_now(length, out) {
+            match self.plan_now(length, out, std::mem::take(&mut first)) {
                 Ok(plan) => return Ok(plan),
                 Err((Verdict::Denied(denied), method)) => return Err((denied, method)),
-                Err((Verdict::KeyWanted, _)) => self.http.await_key().await,
+                Err((Verdict::KeyWanted(issuer), _)) => self.http.await_key(issuer).await,
             }
         }
     }
 
-    fn plan_now(&mut self, length: usize, out: &mut Vec<u8>) -> Result<Plan, (Verdict, Method)> {
+    fn plan_now(&mut self, length: usize, out: &mut Vec<u8>, first: bool) -> Result<Plan, (Verdict, Method)> {
         let mut slots = [const { std::mem::MaybeUninit::uninit() }; MAX_HEADERS];
         let bytes = self.inbox.bytes();
         let head = &bytes[..length];
@@ -183,12 +185,14 @@ impl Connection {
         let to_head = request.method == "HEAD";
         let usable = request.facts.keep_alive && request.facts.body.is_done();
         let mut extra = self.http.buffers.text();
-        let admitted = gate::admit(&self.http, &self.caller, &request, &mut extra).map_err(|denial| {
+        let counted = if first { gate::count(&self.http, &self.caller, &request) } else { Ok(()) };
+        let admitted = counted.and_then(|()| gate::admit(&self.http, &self.caller, &request, &mut extra));
+        let admitted = admitted.map_err(|denial| {
             let verdict = match denial {
-                Denial::Refused { refusal, challenge } => {
-                    Verdict::Denied(Denied { refusal, challenge, to_head, close: !usable })
+                Denial::Refused { refusal, advice } => {
+                    Verdict::Denied(Denied { refusal, advice, to_head, close: !usable })
                 }
-                Denial::KeyWanted => Verdict::KeyWanted,
+                Denial::KeyWanted(issuer) => Verdict::KeyWanted(issuer),
             };
             (verdict, method)
         })?;
@@ -235,16 +239,14 @@ impl Connection {
     /// Has the request answered by the app, over an idle connection if there is one.
     async fn pass(&mut self, plan: &Plan, out: &mut Vec<u8>, began: Instant) -> Next {
         let mut idle = self.pool.take();
+        let mut tries = Tries::new(&self.http);
         loop {
             let reused = idle.is_some();
             let socket = match idle.take() {
                 Some(socket) => socket,
-                None => match self.door.target.dial(self.http.config.connect_timeout).await {
+                None => match backend::dial(&self.http, &self.door, &mut tries).await {
                     Ok(socket) => socket,
-                    Err(error) => {
-                        tracing::warn!(target = %self.door.target, error = %error, "cannot connect to the app");
-                        return self.fail(plan, refuse(502, "cannot connect to the app"), began).await;
-                    }
+                    Err(_) => return self.fail(plan, refuse(502, "cannot connect to the app"), began).await,
                 },
             };
             let client =
@@ -256,7 +258,7 @@ impl Connection {
             let surplus = if outcome == Outcome::Upgraded { exchange.surplus().to_vec() } else { Vec::new() };
             let socket = exchange.into_socket();
             match outcome {
-                Outcome::NothingHeard if reused && plan.replayable => continue,
+                Outcome::NothingHeard if reused && plan.replayable && tries.take() => continue,
                 Outcome::NothingHeard => {
                     return self.fail(plan, refuse(502, "the app ended the connection"), began).await;
                 }
@@ -287,7 +289,7 @@ impl Connection {
     async fn deny(&mut self, denied: &Denied) -> Next {
         let head = if denied.close { 0 } else { self.skip_head() };
         self.inbox.consume(head);
-        self.answer(denied.refusal, denied.challenge.as_deref(), denied.to_head, denied.close).await
+        self.answer(denied.refusal, denied.advice.as_ref(), denied.to_head, denied.close).await
     }
 
     /// The length of the head that was judged and not taken.
@@ -295,10 +297,10 @@ impl Connection {
         Scan::default().head_length(self.inbox.bytes()).ok().flatten().unwrap_or(0)
     }
 
-    async fn answer(&mut self, refusal: Refusal, challenge: Option<&str>, to_head: bool, close: bool) -> Next {
+    async fn answer(&mut self, refusal: Refusal, advice: Option<&Advice>, to_head: bool, close: bool) -> Next {
         let close = close || self.http.is_draining();
         let mut out = self.http.buffers.text();
-        reply::write(&mut out, refusal, challenge, to_head, close);
+        reply::write(&mut out, refusal, advice, to_head, close);
         self.deadline.set(self.http.config.body_timeout);
         let sent = poll_fn(|cx| {
             if self.stream.has_unsent() {
@@ -363,7 +365,7 @@ impl Connection {
 /// A request that is answered here.
 struct Denied {
     refusal: Refusal,
-    challenge: Option<String>,
+    advice: Option<Advice>,
     to_head: bool,
     close: bool,
 }
@@ -371,11 +373,11 @@ struct Denied {
 impl Denied {
     /// After this nobody knows where the next request begins.
     fn fatal(refusal: Refusal) -> Denied {
-        Denied { refusal, challenge: None, to_head: false, close: true }
+        Denied { refusal, advice: None, to_head: false, close: true }
     }
 }
 
 enum Verdict {
     Denied(Denied),
-    KeyWanted,
+    KeyWanted(usize),
 }

@@ -19,6 +19,8 @@ pub struct Added<'a> {
     pub request: &'a [u8],
     /// Say `X-Forwarded-Host` with the authority that was asked for.
     pub forwarded_host: bool,
+    /// What to ask for instead of the request's own target.
+    pub target: Option<&'a str>,
     /// Headers, by bits, that are not passed on besides those that the request itself rules out.
     pub dropped: u128,
 }
@@ -31,7 +33,7 @@ pub fn request_head(out: &mut Vec<u8>, head: Option<&[u8]>, request: &Request<'_
     if request.bare {
         out.push(b'/');
     }
-    out.extend_from_slice(request.target.as_bytes());
+    out.extend_from_slice(added.target.unwrap_or(request.target).as_bytes());
     out.extend_from_slice(if request.old { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
     if let (true, Some(authority)) = (request.rewrite_host, request.authority) {
         line(out, b"Host", authority);

@@ -2,24 +2,29 @@
 //!
 //! HTTP/1.1 and HTTP/2 differ in how a request arrives, never in who is let in, what is stripped, or what is said.
 
+use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::authority;
+use super::bearer;
 use super::caller::Caller;
 use super::config::Forwarded;
 use super::forward::{Added, line};
 use super::framing::Framing;
 use super::names::same_name;
+use super::reply::Advice;
 use super::request::{Refusal, Request, options, refuse};
 use super::worker::Http;
-use crate::jwt::{Failure, Identity, JwtConfig, Source};
+use crate::jwt::issuers::Judged;
+use crate::jwt::{Failure, Identity, Issuers, Place};
 
 /// A request that may pass.
 #[derive(Debug)]
 pub(super) struct Admitted {
     identity: Option<Rc<Identity>>,
     dropped: u128,
+    target: Option<String>,
     forwarded_host: bool,
     own_lines: bool,
 }
@@ -27,20 +32,20 @@ pub(super) struct Admitted {
 /// A request that may not, or not yet.
 #[derive(Debug)]
 pub(super) enum Denial {
-    /// The answer, and the value of WWW-Authenticate.
+    /// The answer.
     Refused {
         /// What to answer.
         refusal: Refusal,
-        /// How to authenticate.
-        challenge: Option<String>,
+        /// What to do about it.
+        advice: Option<Advice>,
     },
-    /// Ask again after [`Http::await_key`].
-    KeyWanted,
+    /// Ask again after [`Http::await_key`] for this issuer.
+    KeyWanted(usize),
 }
 
 impl From<Refusal> for Denial {
     fn from(refusal: Refusal) -> Denial {
-        Denial::Refused { refusal, challenge: None }
+        Denial::Refused { refusal, advice: None }
     }
 }
 
@@ -51,10 +56,44 @@ impl Admitted {
             connection: if self.own_lines { &caller.lines } else { &caller.certificate_lines },
             claims: self.identity.as_ref().map_or(&[], |identity| &identity.lines),
             request: extra,
+            target: self.target.as_deref(),
             forwarded_host: self.forwarded_host,
             dropped: self.dropped,
         }
     }
+}
+
+/// Counts `request` against the limit of who sends it. To be asked once for each request, before [`admit`].
+///
+/// # Errors
+/// 429, and when to come again.
+pub(super) fn count(http: &Http, caller: &Caller, request: &Request<'_, '_>) -> Result<(), Denial> {
+    let Some(limiter) = &http.shared.limiter else { return Ok(()) };
+    limiter.count(client_of(http, caller, request), Instant::now()).map_err(|wait| {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Denial::Refused {
+            refusal: refuse(429, "too many requests"),
+            advice: Some(("Retry-After", seconds.to_string())),
+        }
+    })
+}
+
+/// Whom a request comes from: the connection's peer, or whom a trusted proxy names last that is no such proxy itself.
+fn client_of(http: &Http, caller: &Caller, request: &Request<'_, '_>) -> Option<IpAddr> {
+    if !caller.trusted || request.facts.forwarding == 0 {
+        return caller.address;
+    }
+    let named = |header: &&httparse::Header<'_>| same_name(header.name.as_bytes(), b"x-forwarded-for");
+    let chain: Vec<&[u8]> = request.headers.iter().filter(named).flat_map(|header| options(header.value)).collect();
+    for member in chain.into_iter().rev() {
+        match std::str::from_utf8(member).ok().and_then(|text| text.parse::<IpAddr>().ok()) {
+            Some(address) if http.config.is_trusted(address.to_canonical()) => {}
+            Some(address) => return Some(address),
+            // What stands in front of it was said by nobody who is believed.
+            None => break,
+        }
+    }
+    caller.address
 }
 
 /// Judges `request` from `caller`. Appends lines to `extra` that this request needs and others do not.
@@ -79,44 +118,86 @@ pub(super) fn admit(
     {
         return Err(refuse(413, "the body is too large").into());
     }
-    let mut admitted = Admitted { identity: None, dropped: 0, forwarded_host: false, own_lines: true };
-    if caller.needs_token {
-        authenticate(http, request, &mut admitted)?;
-    }
+    let mut admitted = Admitted { identity: None, dropped: 0, target: None, forwarded_host: false, own_lines: true };
+    authenticate(http, caller, request, extra, &mut admitted)?;
     say_where_from(http, caller, request, extra, &mut admitted);
     Ok(admitted)
 }
 
-fn authenticate(http: &Http, request: &Request<'_, '_>, admitted: &mut Admitted) -> Result<(), Denial> {
-    let Some((config, verifier)) = http.shared.jwt.as_ref() else {
-        return Err(refuse(403, "the client certificate is not allowed").into());
+fn authenticate(
+    http: &Http,
+    caller: &Caller,
+    request: &Request<'_, '_>,
+    extra: &mut Vec<u8>,
+    admitted: &mut Admitted,
+) -> Result<(), Denial> {
+    let Some(issuers) = http.shared.issuers.as_ref() else {
+        let refused = refuse(403, "the client certificate is not allowed");
+        return if caller.needs_token { Err(refused.into()) } else { Ok(()) };
     };
-    if config.skip_paths.iter().any(|path| path == request.target) && !request.bare {
+    if !caller.needs_token || (!request.bare && issuers.skips(request.target)) {
+        hide_unchecked(issuers, request, extra, admitted);
         return Ok(());
     }
-    let (token, bits) = match token_of(config, request) {
-        Ok(found) => found,
-        Err(error) => return Err(unauthorized(error)),
+    let metrics = &http.shared.metrics;
+    let token = match bearer::find(issuers.places(), request) {
+        Ok(Some(token)) => token,
+        Ok(None) => {
+            metrics.no_token.inc();
+            return if issuers.allow_missing() { Ok(()) } else { Err(unauthorized(None)) };
+        }
+        Err(error) => {
+            metrics.nobodys_token.inc();
+            return Err(unauthorized(Some(error)));
+        }
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let checked = verifier.check(&mut http.tokens.borrow_mut(), token, i64::try_from(now).unwrap_or(i64::MAX));
-    http.shared.metrics.token(&checked);
-    match checked {
-        Ok(identity) => {
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let Judged { issuer, result } = issuers.judge(&mut http.tokens.borrow_mut(), token.text, token.place, now);
+    match (result, issuer) {
+        (Ok(identity), Some(issuer)) => {
             admitted.identity = Some(identity);
-            if !config.forward {
-                admitted.dropped |= bits;
+            if !issuers.all()[issuer].config.forward {
+                hide([&issuers.places()[token.place]], request, extra, admitted);
             }
             Ok(())
         }
-        Err(Failure::Invalid(invalid)) => Err(unauthorized(Some(invalid.0))),
-        Err(Failure::Forbidden) => Err(Denial::Refused {
+        (Err(Failure::Invalid(invalid)), issuer) => {
+            if issuer.is_none() {
+                metrics.nobodys_token.inc();
+            }
+            Err(unauthorized(Some(invalid.0)))
+        }
+        (Err(Failure::Forbidden), _) => Err(Denial::Refused {
             refusal: refuse(403, "the token's claims do not suffice"),
-            challenge: Some("Bearer error=\"insufficient_scope\"".to_string()),
+            advice: Some(("WWW-Authenticate", "Bearer error=\"insufficient_scope\"".to_string())),
         }),
-        Err(Failure::NoKeys) => Err(refuse(503, "no keys to check tokens with").into()),
-        Err(Failure::KeyWanted) => Err(Denial::KeyWanted),
+        (Err(Failure::KeyWanted), Some(issuer)) => Err(Denial::KeyWanted(issuer)),
+        (Ok(_) | Err(Failure::NoKeys | Failure::KeyWanted), _) => {
+            Err(refuse(503, "no keys to check tokens with").into())
+        }
     }
+}
+
+fn hide<'p>(
+    places: impl IntoIterator<Item = &'p Place>,
+    request: &Request<'_, '_>,
+    extra: &mut Vec<u8>,
+    admitted: &mut Admitted,
+) {
+    let hidden = bearer::hide(places, request);
+    admitted.dropped |= hidden.dropped;
+    admitted.target = hidden.target;
+    if let Some(cookies) = hidden.cookies {
+        line(extra, b"Cookie", &cookies);
+    }
+}
+
+/// Where nobody looked at a token, none is passed on that the app could take for a good one. Authorization may be the
+/// app's own business, as long as the app never gets to see a good token there.
+fn hide_unchecked(issuers: &Issuers, request: &Request<'_, '_>, extra: &mut Vec<u8>, admitted: &mut Admitted) {
+    let apps_own = |place: &&Place| matches!(place, Place::Header(source) if source.bearer) && !issuers.forwards();
+    hide(issuers.places().iter().filter(|place| !apps_own(place)), request, extra, admitted);
 }
 
 /// None: there was no token at all, which RFC 6750 section 3.1 wants answered without an error code.
@@ -125,32 +206,8 @@ fn unauthorized(error: Option<&'static str>) -> Denial {
         None => "Bearer".to_string(),
         Some(error) => format!("Bearer error=\"invalid_token\", error_description=\"{error}\""),
     };
-    Denial::Refused { refusal: refuse(401, error.unwrap_or("a token is needed")), challenge: Some(challenge) }
-}
-
-/// The token, and the headers, as bits, that hold it.
-fn token_of<'b>(config: &JwtConfig, request: &Request<'_, 'b>) -> Result<(&'b str, u128), Option<&'static str>> {
-    let Source { header, bearer } = &config.source;
-    let mut found = None;
-    for (index, candidate) in request.headers.iter().enumerate() {
-        if same_name(candidate.name.as_bytes(), header.as_bytes()) {
-            // Two could be read differently by us and by the app.
-            if found.replace((candidate.value, 1 << index)).is_some() {
-                return Err(Some("two tokens"));
-            }
-        }
-    }
-    let (value, bits) = found.ok_or(None)?;
-    let text = std::str::from_utf8(value).map_err(|_| Some("the token is not plain ASCII"))?;
-    if !*bearer {
-        return Ok((text, bits));
-    }
-    let (scheme, token) = text.split_once(' ').ok_or(Some("not a bearer token"))?;
-    let token = token.trim_start_matches(' ');
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
-        return Err(Some("not a bearer token"));
-    }
-    Ok((token, bits))
+    let refusal = refuse(401, error.unwrap_or("a token is needed"));
+    Denial::Refused { refusal, advice: Some(("WWW-Authenticate", challenge)) }
 }
 
 /// Says, in the forms that are wanted, where the request came from: in our words, or in those of a trusted proxy with

@@ -19,12 +19,13 @@ use std::time::{Duration, Instant};
 
 use httparse::Header;
 use hyper::body::{Body, Incoming};
-use hyper::http::{HeaderValue, Request as H2Request, Response as H2Response, header, request};
+use hyper::http::{HeaderName, HeaderValue, Request as H2Request, Response as H2Response, header, request};
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::authority;
+use super::backend::{self, Tries};
 use super::caller::Caller;
 use super::forward;
 use super::framing::Framing;
@@ -34,7 +35,7 @@ use super::h2_io::Corked;
 use super::h2_stream::{AppStream, H2Body, Upload};
 use super::metrics::Method;
 use super::pool::Pool;
-use super::reply;
+use super::reply::{self, Advice};
 use super::request::{MAX_HEADERS, Refusal, Request, check_path, inspect, refuse};
 use super::timers::Deadline;
 use super::worker::Http;
@@ -165,16 +166,16 @@ async fn answer(open: Open, request: H2Request<Incoming>) -> H2Response<H2Body> 
     let metrics_of = Rc::clone(&open.0);
     match pass(open, request, method, began).await {
         Ok(response) => response,
-        Err((refusal, challenge)) => {
+        Err((refusal, advice)) => {
             let took = began.elapsed();
             metrics_of.http.tally.request(method, "2", refusal.status, took);
-            if grpc { h2_app::grpc_answer(refusal) } else { own_answer(refusal, challenge.as_deref()) }
+            if grpc { h2_app::grpc_answer(refusal) } else { own_answer(refusal, advice.as_ref()) }
         }
     }
 }
 
-/// The answer, and the value of WWW-Authenticate.
-pub(super) type Failure = (Refusal, Option<String>);
+/// The answer, and what to do about it.
+pub(super) type Failure = (Refusal, Option<Advice>);
 
 async fn pass(
     open: Open,
@@ -185,11 +186,12 @@ async fn pass(
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
     let mut out = open.0.http.buffers.text();
+    let mut first = true;
     let framing = loop {
-        match head(&open.0, &parts, ended, &mut out) {
+        match head(&open.0, &parts, ended, &mut out, std::mem::take(&mut first)) {
             Ok(framing) => break framing,
-            Err(Denial::Refused { refusal, challenge }) => return Err((refusal, challenge)),
-            Err(Denial::KeyWanted) => open.0.http.await_key().await,
+            Err(Denial::Refused { refusal, advice }) => return Err((refusal, advice)),
+            Err(Denial::KeyWanted(issuer)) => open.0.http.await_key(issuer).await,
         }
     };
     if open.0.http.config.upstream_h2c {
@@ -202,18 +204,19 @@ async fn pass(
     let mut upload = Upload::new(out, framing, (!ended).then_some(body));
     let mut open = open;
     let mut idle = open.0.pool.take();
+    let mut tries = Tries::new(&open.0.http);
     loop {
         let reused = idle.is_some();
         let socket = match idle.take() {
             Some(socket) => socket,
-            None => dial(&open.0).await?,
+            None => dial(&open.0, &mut tries).await?,
         };
         let mut stream = AppStream::new(open, socket, upload, to_head, (method, began));
         let patience = stream.open.0.http.config.upstream_timeout;
         let heard = tokio::time::timeout(patience, poll_fn(|cx| stream.poll_head(cx))).await;
         match heard {
             Ok(Ok(head)) => return Ok(head.map(|()| stream.into_body())),
-            Ok(Err(None)) if reused && replayable => {
+            Ok(Err(None)) if reused && replayable && tries.take() => {
                 (open, upload) = stream.again();
             }
             Ok(Err(None)) => return Err((refuse(502, "the app ended the connection"), None)),
@@ -223,15 +226,19 @@ async fn pass(
     }
 }
 
-pub(super) async fn dial(streams: &Streams) -> Result<Socket, Failure> {
-    streams.door.target.dial(streams.http.config.connect_timeout).await.map_err(|error| {
-        tracing::warn!(target = %streams.door.target, %error, "cannot connect to the app");
-        (refuse(502, "cannot connect to the app"), None)
-    })
+pub(super) async fn dial(streams: &Streams, tries: &mut Tries) -> Result<Socket, Failure> {
+    let dialled = backend::dial(&streams.http, &streams.door, tries).await;
+    dialled.map_err(|_| (refuse(502, "cannot connect to the app"), None))
 }
 
 /// Judges the request and writes its HTTP/1.1 head.
-fn head(streams: &Streams, parts: &request::Parts, ended: bool, out: &mut Vec<u8>) -> Result<Framing, Denial> {
+fn head(
+    streams: &Streams,
+    parts: &request::Parts,
+    ended: bool,
+    out: &mut Vec<u8>,
+    first: bool,
+) -> Result<Framing, Denial> {
     let cookies = joined_cookies(parts);
     let mut headers = Vec::with_capacity(parts.headers.len());
     for (name, value) in &parts.headers {
@@ -290,6 +297,9 @@ fn head(streams: &Streams, parts: &request::Parts, ended: bool, out: &mut Vec<u8
         facts,
     };
     let mut extra = streams.http.buffers.text();
+    if first {
+        gate::count(&streams.http, &streams.caller, &request)?;
+    }
     let admitted = gate::admit(&streams.http, &streams.caller, &request, &mut extra)?;
     if chunked && !streams.http.config.upstream_h2c {
         extra.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
@@ -306,15 +316,17 @@ fn joined_cookies(parts: &request::Parts) -> Option<Vec<u8>> {
     (several.len() > 1).then(|| several.join(&b"; "[..]))
 }
 
-fn own_answer(refusal: Refusal, challenge: Option<&str>) -> H2Response<H2Body> {
+fn own_answer(refusal: Refusal, advice: Option<&Advice>) -> H2Response<H2Body> {
     let mut response = H2Response::new(H2Body::own(reply::body(refusal)));
     if let Ok(status) = hyper::StatusCode::from_u16(refusal.status) {
         *response.status_mut() = status;
     }
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(challenge) = challenge.and_then(|challenge| HeaderValue::from_str(challenge).ok()) {
-        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    if let Some((name, value)) = advice
+        && let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+    {
+        headers.insert(name, value);
     }
     response
 }

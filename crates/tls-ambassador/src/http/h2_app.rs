@@ -16,6 +16,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::http::{HeaderMap, HeaderName, HeaderValue, Request as H2Request, Response as H2Response, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use super::backend::Tries;
 use super::h2::{Failure, OnThisThread, Open, Streams, dial};
 use super::h2_stream::H2Body;
 use super::metrics::Method;
@@ -33,12 +34,12 @@ const ADDED_HEADERS: usize = 60;
 pub(super) struct Channel(RefCell<Option<SendRequest<UpBody>>>);
 
 impl Channel {
-    async fn sender(&self, streams: &Streams) -> Result<(SendRequest<UpBody>, bool), Failure> {
+    async fn sender(&self, streams: &Streams, tries: &mut Tries) -> Result<(SendRequest<UpBody>, bool), Failure> {
         let known = self.0.borrow().clone().filter(|sender| !sender.is_closed());
         if let Some(known) = known {
             return Ok((known, true));
         }
-        let socket = dial(streams).await?;
+        let socket = dial(streams, tries).await?;
         let mut builder = Builder::new(OnThisThread);
         builder.timer(TokioTimer::new());
         builder.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
@@ -68,8 +69,9 @@ pub(super) async fn pass(
     let body = UpBody { body, open: open.another(), bytes: 0, too_large: Rc::clone(&too_large) };
     let mut request_of_app = read_back(head, takes_trailers, body)?;
     let patience = open.0.http.config.upstream_timeout;
+    let mut tries = Tries::new(&open.0.http);
     loop {
-        let (mut sender, reused) = open.0.channel.sender(&open.0).await?;
+        let (mut sender, reused) = open.0.channel.sender(&open.0, &mut tries).await?;
         match sender.ready().await {
             Ok(()) => {}
             // It was lost just now; the next one is fresh.
@@ -242,7 +244,7 @@ fn grpc_code(status: u16) -> u16 {
         404 => 12,
         408 => 4,
         413 => 8,
-        502..=504 => 14,
+        429 | 502..=504 => 14,
         _ => 2,
     }
 }

@@ -11,7 +11,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use crate::jwt::Failure;
+use crate::jwt::Verifier;
+use crate::jwt::issuers::Counters;
 
 /// A method as a label: the registered ones, and one for all else, so that clients cannot make labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,8 +76,10 @@ struct RequestLabels {
     protocol: &'static str,
 }
 
+/// Issuers come from flags, results from here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResultLabel {
+struct IssuerLabels {
+    issuer: String,
     result: &'static str,
 }
 
@@ -153,22 +156,76 @@ impl Collector for Tallies {
     }
 }
 
+/// Ages of the key sets in use, computed when somebody asks.
+#[derive(Debug, Default, Clone)]
+struct Ages(Arc<Mutex<Vec<(String, Arc<Verifier>)>>>);
+
+impl Collector for Ages {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let verifiers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ages: Vec<(&str, f64)> = verifiers
+            .iter()
+            .filter_map(|(issuer, verifier)| Some((issuer.as_str(), verifier.keys_age()?.as_secs_f64())))
+            .collect();
+        if ages.is_empty() {
+            return Ok(());
+        }
+        let help = "Seconds since the key set in use was last read.";
+        let mut family = encoder.encode_descriptor("tls_ambassador_jwks_age_seconds", help, None, MetricType::Gauge)?;
+        for (issuer, age) in ages {
+            family.encode_family(&[("issuer", issuer)])?.encode_gauge(&age)?;
+        }
+        Ok(())
+    }
+}
+
 /// Counters of the http door.
 #[derive(Debug)]
 pub struct Metrics {
     tallies: Tallies,
-    tokens: Family<ResultLabel, Counter>,
-    fetches: Family<ResultLabel, Counter>,
+    tokens: Family<IssuerLabels, Counter>,
+    fetches: Family<IssuerLabels, Counter>,
+    ages: Ages,
+    /// Requests without a token where one was needed or allowed.
+    pub(super) no_token: Counter,
+    /// Tokens that name no known issuer, and what is no token at all.
+    pub(super) nobodys_token: Counter,
 }
 
 impl Metrics {
     /// Counters at zero, shown by `registry`.
     pub fn register(registry: &mut Registry) -> Metrics {
-        let metrics = Metrics { tallies: Tallies::default(), tokens: Family::default(), fetches: Family::default() };
+        let tokens = Family::<IssuerLabels, Counter>::default();
+        let of_nobody = |result| tokens.get_or_create_owned(&IssuerLabels { issuer: String::new(), result });
+        let metrics = Metrics {
+            no_token: of_nobody("missing"),
+            nobodys_token: of_nobody("invalid"),
+            tallies: Tallies::default(),
+            fetches: Family::default(),
+            ages: Ages::default(),
+            tokens,
+        };
         registry.register_collector(Box::new(metrics.tallies.clone()));
-        registry.register("tls_ambassador_jwt", "Tokens judged, by result", metrics.tokens.clone());
-        registry.register("tls_ambassador_jwks_fetch", "Readings of the key set, by result", metrics.fetches.clone());
+        registry.register_collector(Box::new(metrics.ages.clone()));
+        registry.register("tls_ambassador_jwt", "Tokens judged, by issuer and result", metrics.tokens.clone());
+        let help = "Readings of a key set, by issuer and result";
+        registry.register("tls_ambassador_jwks_fetch", help, metrics.fetches.clone());
         metrics
+    }
+
+    /// Everything that is counted of one issuer.
+    pub fn issuer(&self, name: &str, verifier: &Arc<Verifier>) -> Counters {
+        self.ages.0.lock().unwrap_or_else(PoisonError::into_inner).push((name.to_string(), Arc::clone(verifier)));
+        let token = |result| self.tokens.get_or_create_owned(&IssuerLabels { issuer: name.to_string(), result });
+        let fetch = |result| self.fetches.get_or_create_owned(&IssuerLabels { issuer: name.to_string(), result });
+        Counters {
+            ok: token("ok"),
+            invalid: token("invalid"),
+            forbidden: token("forbidden"),
+            no_keys: token("no_keys"),
+            fetched: fetch("ok"),
+            not_fetched: fetch("failed"),
+        }
     }
 
     /// For one more thread.
@@ -176,24 +233,6 @@ impl Metrics {
         let tally = Arc::new(Tally::default());
         self.tallies.all().push(Arc::clone(&tally));
         tally
-    }
-
-    /// One token was judged.
-    pub fn token<T>(&self, result: &Result<T, Failure>) {
-        let result = match result {
-            Ok(_) => "ok",
-            Err(Failure::Invalid(_)) => "invalid",
-            Err(Failure::Forbidden) => "forbidden",
-            Err(Failure::NoKeys) => "no_keys",
-            Err(Failure::KeyWanted) => return,
-        };
-        self.tokens.get_or_create(&ResultLabel { result }).inc();
-    }
-
-    /// The key set was read, or could not be.
-    pub fn fetch(&self, well: bool) {
-        let result = if well { "ok" } else { "failed" };
-        self.fetches.get_or_create(&ResultLabel { result }).inc();
     }
 }
 

@@ -13,6 +13,8 @@
 //! Everything up to `forward` is pure. `gate` is the one function that both protocols ask.
 
 pub mod authority;
+mod backend;
+mod bearer;
 mod buffers;
 mod caller;
 pub mod config;
@@ -28,6 +30,7 @@ mod h2_stream;
 pub mod metrics;
 pub mod names;
 mod pool;
+pub mod rate;
 mod reply;
 pub mod request;
 pub mod response;
@@ -38,7 +41,7 @@ mod worker;
 use std::rc::Rc;
 
 pub use config::{HttpArgs, HttpConfig};
-pub use worker::{Http, HttpShared, check_keys};
+pub use worker::{Http, HttpShared};
 
 use crate::server::{Arrival, Door};
 use crate::session::TlsStream;

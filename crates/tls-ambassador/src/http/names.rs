@@ -106,6 +106,8 @@ const IDENTITY: &[&str] = &[
     "x-ssl-client-*",
     "x-goog-authenticated-user-*",
     "x-goog-iap-jwt-assertion",
+    // Not an identity, but CGI makes it the variable HTTP_PROXY, which an app believes (CVE-2016-5385).
+    "proxy",
 ];
 
 impl NameSet {
@@ -169,6 +171,7 @@ mod tests {
             "x-goog-iap-jwt-assertion",
             "x_tenant",
             "X-Corp-Role",
+            "Proxy",
         ] {
             assert!(set.contains(name.as_bytes()), "{name}");
         }

@@ -3,8 +3,11 @@
 use super::forward::{line, status_digits};
 use super::request::Refusal;
 
-/// Appends a whole response. `challenge` is the value of WWW-Authenticate; `close` says that the connection ends.
-pub(super) fn write(out: &mut Vec<u8>, refusal: Refusal, challenge: Option<&str>, to_head: bool, close: bool) {
+/// A header, name and value, that says what to do about a refusal.
+pub(super) type Advice = (&'static str, String);
+
+/// Appends a whole response; `close` says that the connection ends.
+pub(super) fn write(out: &mut Vec<u8>, refusal: Refusal, advice: Option<&Advice>, to_head: bool, close: bool) {
     let body = body(refusal);
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(&status_digits(refusal.status));
@@ -13,8 +16,8 @@ pub(super) fn write(out: &mut Vec<u8>, refusal: Refusal, challenge: Option<&str>
     out.extend_from_slice(b"\r\n");
     line(out, b"Content-Type", b"application/json");
     line(out, b"Content-Length", body.len().to_string().as_bytes());
-    if let Some(challenge) = challenge {
-        line(out, b"WWW-Authenticate", challenge.as_bytes());
+    if let Some((name, value)) = advice {
+        line(out, name.as_bytes(), value.as_bytes());
     }
     if close {
         line(out, b"Connection", b"close");
@@ -39,6 +42,7 @@ fn phrase(status: u16) -> &'static str {
         408 => "Request Timeout",
         413 => "Content Too Large",
         417 => "Expectation Failed",
+        429 => "Too Many Requests",
         421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         502 => "Bad Gateway",
@@ -57,7 +61,8 @@ mod tests {
     #[test]
     fn an_answer_is_whole_and_says_how_to_authenticate() {
         let mut out = Vec::new();
-        write(&mut out, refuse(401, "no token"), Some("Bearer"), false, true);
+        let advice = ("WWW-Authenticate", "Bearer".to_string());
+        write(&mut out, refuse(401, "no token"), Some(&advice), false, true);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nContent-Length: 21\r\nWWW-Authenticate: Bearer\r\nConnection: close\r\n\r\n{\"error\":\"no token\"}\n"

@@ -3,9 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use kit_admin::{Admin, Condition};
+use kit_admin::Admin;
 use kit_run::Error;
 
 use super::buffers::Buffers;
@@ -13,10 +14,9 @@ use super::config::HttpConfig;
 use super::h2_app::Channel;
 use super::metrics::{Metrics, Tally};
 use super::pool::Pool;
+use super::rate::Limiter;
 use super::timers::Timers;
-use crate::jwt::args::KeySource;
-use crate::jwt::keys::KeySet;
-use crate::jwt::{Cache, JwtConfig, Verifier, keeper};
+use crate::jwt::{Cache, Issuers, keeper};
 use crate::server::Door;
 use crate::socket::Socket;
 
@@ -28,56 +28,37 @@ const APP_IDLE: Duration = Duration::from_secs(30);
 pub struct HttpShared {
     pub(super) config: Arc<HttpConfig>,
     pub(super) metrics: Metrics,
-    pub(super) jwt: Option<(JwtConfig, Arc<Verifier>)>,
-    ready: Option<Condition>,
+    /// None: tokens are no rule of access.
+    pub(super) issuers: Option<Issuers>,
+    pub(super) limiter: Option<Limiter>,
 }
 
 impl HttpShared {
     /// Registers metrics, and readiness that depends on token keys.
     ///
     /// # Errors
-    /// A key set in a file that cannot be read or used. Keys from the network may come later.
+    /// A key set in a file that cannot be read or used, or an issuer configured twice. Keys from the network may come
+    /// later.
     pub fn new(config: HttpConfig, admin: &Admin) -> Result<HttpShared, Error> {
         let metrics = admin.register(Metrics::register);
-        let mut ready = None;
-        let mut jwt = None;
-        if let Some(tokens) = config.jwt.clone() {
-            let algorithms = tokens.algorithms.clone();
-            let verifier = Verifier::new(tokens.rules.clone(), algorithms, tokens.cooldown, tokens.max_stale);
-            if let Some(set) = check_keys(&tokens)? {
-                verifier.replace(set);
-            }
-            ready = Some(admin.condition("token keys"));
-            jwt = Some((tokens, Arc::new(verifier)));
-        }
-        Ok(HttpShared { config: Arc::new(config), metrics, jwt, ready })
+        let issuers = if config.jwt.is_empty() { None } else { Some(Issuers::new(&config.jwt, admin, &metrics)?) };
+        let limiter = config.rate.map(Limiter::new);
+        Ok(HttpShared { config: Arc::new(config), metrics, issuers, limiter })
     }
 
     /// Keeps token keys fresh; runs until it is dropped.
     pub async fn run(&self) {
-        match (&self.jwt, &self.ready) {
-            (Some((config, verifier)), Some(ready)) => keeper::run(config, verifier, &self.metrics, ready).await,
-            _ => std::future::pending().await,
-        }
+        let issuers = self.issuers.iter().flat_map(Issuers::all);
+        let mut keepers: Vec<_> = issuers.map(|issuer| Box::pin(keeper::run(issuer))).collect();
+        // None of them ends, and they are few: each is polled when any of them was woken.
+        std::future::poll_fn(|cx| {
+            for keeper in &mut keepers {
+                let _pending = keeper.as_mut().poll(cx);
+            }
+            Poll::Pending
+        })
+        .await
     }
-}
-
-/// The keys in a file, now; None when they come from the network.
-///
-/// # Errors
-/// The file cannot be read or used.
-pub fn check_keys(config: &JwtConfig) -> Result<Option<KeySet>, Error> {
-    let KeySource::File(path) = &config.keys else { return Ok(None) };
-    let name = path.display();
-    let bytes = std::fs::read(path).map_err(|error| {
-        let hint = "check that the Secret or ConfigMap is mounted and readable";
-        Error::request(format!("cannot read the key set {name}")).caused_by(error).hint(hint)
-    })?;
-    let set = KeySet::parse(&bytes).map_err(|error| {
-        let hint = "it must be a JWKS (RFC 7517) with public keys";
-        Error::request(format!("cannot use the key set {name}")).caused_by(error).hint(hint)
-    })?;
-    Ok(Some(set))
 }
 
 /// Connections to one door's target; a door is known by its address, since each lives as long as its thread.
@@ -96,7 +77,7 @@ pub struct Http {
     pub(super) buffers: Buffers,
     pub(super) timers: Timers,
     pub(super) tally: Arc<Tally>,
-    pub(super) tokens: RefCell<Cache>,
+    pub(super) tokens: RefCell<Vec<Cache>>,
     apps: RefCell<Vec<ToApp>>,
     draining: Cell<bool>,
     sweeping: Cell<bool>,
@@ -111,7 +92,7 @@ impl Http {
             buffers: Buffers::default(),
             timers: Timers::new(config.shortest()),
             tally: shared.metrics.tally(),
-            tokens: RefCell::new(Cache::default()),
+            tokens: RefCell::new(shared.issuers.as_ref().map_or_else(Vec::new, Issuers::caches)),
             apps: RefCell::new(Vec::new()),
             draining: Cell::new(false),
             sweeping: Cell::new(false),
@@ -148,10 +129,10 @@ impl Http {
         pick(&apps[index])
     }
 
-    /// Waits until token keys were fetched once more, or could not be.
-    pub(super) async fn await_key(&self) {
-        if let Some((_, verifier)) = &self.shared.jwt {
-            verifier.await_key().await;
+    /// Waits until the token keys of this issuer were fetched once more, or could not be.
+    pub(super) async fn await_key(&self, issuer: usize) {
+        if let Some(issuer) = self.shared.issuers.iter().flat_map(Issuers::all).nth(issuer) {
+            issuer.verifier.await_key().await;
         }
     }
 

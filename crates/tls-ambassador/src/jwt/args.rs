@@ -55,11 +55,27 @@ pub struct JwtArgs {
     #[arg(long, value_name = "NAME", value_parser = header_name)]
     pub jwt_header: Option<String>,
 
+    /// Take the bare token from this cookie too; a browser sends it along with requests that other sites cause
+    #[arg(long, value_name = "NAME", value_parser = cookie_name)]
+    pub jwt_cookie: Option<String>,
+
+    /// Take the bare token from this parameter of the query too; addresses end up in logs, histories and Referer headers
+    #[arg(long, value_name = "NAME", value_parser = query_name)]
+    pub jwt_query: Option<String>,
+
+    /// Let requests without any token in, without identity headers; a bad token is still 401
+    #[arg(long)]
+    pub jwt_allow_missing: bool,
+
+    /// Let the issuer's discovery document name this host for its keys although it has a private address; repeatable
+    #[arg(long, value_name = "HOST", value_parser = host_name)]
+    pub jwt_allow_private_jwks: Vec<String>,
+
     /// By how much the issuer's clock may differ; default 30s
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub jwt_clock_skew: Option<Duration>,
 
-    /// Refuse tokens that were made to live longer than this
+    /// Refuse tokens that were made to live longer than this; 0s takes any
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub jwt_max_lifetime: Option<Duration>,
 
@@ -138,6 +154,14 @@ pub struct JwtConfig {
     pub credential: Option<PathBuf>,
     /// Where the token is looked for.
     pub source: Source,
+    /// Also this cookie.
+    pub cookie: Option<String>,
+    /// Also this parameter of the query.
+    pub query: Option<String>,
+    /// Requests without a token pass.
+    pub allow_missing: bool,
+    /// Hosts of keys that may have an address which is nearer than the issuer's.
+    pub near_hosts: Vec<String>,
     /// Leave the token in the request.
     pub forward: bool,
     /// Targets that need no token, exactly.
@@ -151,6 +175,12 @@ pub struct JwtConfig {
 }
 
 impl JwtConfig {
+    /// The issuer as people know it: the first spelling.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.rules.issuers.first().map_or("", String::as_str)
+    }
+
     /// Files that are read while serving.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {
@@ -208,6 +238,9 @@ fn defaults(preset: Option<Preset>) -> Defaults {
     }
 }
 
+/// More is no difference between clocks any more.
+const MOST_SKEW: Duration = Duration::from_secs(3600);
+
 const CLAIM_HEADERS: [(&str, &str); 4] = [
     ("sub", "X-Forwarded-User"),
     ("email", "X-Forwarded-Email"),
@@ -230,6 +263,10 @@ impl JwtArgs {
             ("--jwt-jwks-token-file", self.jwt_jwks_token_file.is_some()),
             ("--jwt-alg", !self.jwt_alg.is_empty()),
             ("--jwt-header", self.jwt_header.is_some()),
+            ("--jwt-cookie", self.jwt_cookie.is_some()),
+            ("--jwt-query", self.jwt_query.is_some()),
+            ("--jwt-allow-missing", self.jwt_allow_missing),
+            ("--jwt-allow-private-jwks", !self.jwt_allow_private_jwks.is_empty()),
             ("--jwt-clock-skew", self.jwt_clock_skew.is_some()),
             ("--jwt-max-lifetime", self.jwt_max_lifetime.is_some()),
             ("--jwt-require", !self.jwt_require.is_empty()),
@@ -274,6 +311,15 @@ impl JwtConfig {
             (None, None, Some(url)) => KeySource::Url(url.parse().map_err(Error::request)?),
             (None, None, None) => KeySource::Discovery(discovery_of(&issuers[0])?),
         };
+        if !args.jwt_allow_private_jwks.is_empty() && !matches!(keys, KeySource::Discovery(_)) {
+            let error = Error::request("--jwt-allow-private-jwks is about keys that are found by discovery");
+            return Err(error.hint("an address that you write yourself may be anywhere; take the flag away"));
+        }
+        let skew = args.jwt_clock_skew.unwrap_or(Duration::from_secs(30));
+        if skew > MOST_SKEW {
+            return Err(Error::request("--jwt-clock-skew is longer than 1h").hint("expired tokens would live on"));
+        }
+        let max_lifetime = args.jwt_max_lifetime.or(defaults.max_lifetime.map(Duration::from_secs));
         let cooldown = args.jwt_cooldown.unwrap_or(Duration::from_secs(30));
         let refresh = args.jwt_refresh.unwrap_or(Duration::from_secs(600));
         for (flag, time) in [("--jwt-cooldown", cooldown), ("--jwt-refresh", refresh)] {
@@ -286,8 +332,8 @@ impl JwtConfig {
             rules: Rules {
                 issuers,
                 audiences: args.jwt_audience,
-                leeway: seconds(args.jwt_clock_skew.unwrap_or(Duration::from_secs(30))),
-                max_lifetime: args.jwt_max_lifetime.or(defaults.max_lifetime.map(Duration::from_secs)).map(seconds),
+                leeway: seconds(skew),
+                max_lifetime: max_lifetime.filter(|longest| !longest.is_zero()).map(seconds),
                 required: args.jwt_require,
                 headers: claim_headers(args.jwt_claim_header),
             },
@@ -300,6 +346,10 @@ impl JwtConfig {
                 Some(header) => Source { bearer: header == "authorization", header },
                 None => Source { header: "authorization".to_string(), bearer: true },
             },
+            cookie: args.jwt_cookie,
+            query: args.jwt_query,
+            allow_missing: args.jwt_allow_missing,
+            near_hosts: args.jwt_allow_private_jwks,
             forward: args.jwt_forward,
             skip_paths: args.jwt_skip_path,
             refresh,
@@ -351,6 +401,34 @@ pub fn header_name(name: &str) -> Result<String, String> {
     match classify(name.as_bytes()) {
         Class::Other | Class::Forwarding => Ok(name.to_string()),
         _ => Err(format!("{name:?} belongs to HTTP itself")),
+    }
+}
+
+fn cookie_name(name: &str) -> Result<String, String> {
+    if !name.is_empty() && name.bytes().all(crate::http::names::is_token) {
+        Ok(name.to_string())
+    } else {
+        Err(format!("{name:?} is not a cookie's name"))
+    }
+}
+
+/// Only what nobody writes in two ways: no percent signs, no plus.
+fn query_name(name: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if !name.is_empty() && name.bytes().all(plain) {
+        Ok(name.to_string())
+    } else {
+        Err(format!("{name:?} is not a plain parameter name; use letters, digits and - . _ ~"))
+    }
+}
+
+fn host_name(name: &str) -> Result<String, String> {
+    let bracketless = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let is_address = bracketless.parse::<std::net::IpAddr>().is_ok();
+    if is_address || crate::http::authority::host(name.as_bytes()) == Some(name) {
+        Ok(bracketless.to_ascii_lowercase())
+    } else {
+        Err(format!("{name:?} is not a host; write it without scheme, port and path"))
     }
 }
 
@@ -427,6 +505,34 @@ mod tests {
         assert_eq!(config.algorithms, [Algorithm::Es256]);
         assert_eq!(config.source, Source { header: "x-goog-iap-jwt-assertion".into(), bearer: false });
         assert_eq!((config.rules.leeway, config.rules.max_lifetime), (30, Some(600)));
+    }
+
+    #[test]
+    fn names_that_could_be_read_in_two_ways_are_refused() {
+        assert!(query_name("token").is_ok() && query_name("a%20b").is_err() && query_name("").is_err());
+        assert!(cookie_name("__Host-token").is_ok() && cookie_name("a b").is_err() && cookie_name("a=b").is_err());
+        for (given, host) in [("Keys.Example", "keys.example"), ("10.0.0.1", "10.0.0.1"), ("[::1]", "::1")] {
+            assert_eq!(host_name(given).as_deref(), Ok(host));
+        }
+        for bad in ["https://keys.example", "keys.example:443", "keys.example/jwks", ""] {
+            assert_eq!(
+                host_name(bad).unwrap_err(),
+                format!("{bad:?} is not a host; write it without scheme, port and path")
+            );
+        }
+    }
+
+    #[test]
+    fn times_and_hosts_that_mean_something_else_are_refused() {
+        let skew = Some(Duration::from_secs(7200));
+        assert_eq!(refused(JwtArgs { jwt_clock_skew: skew, ..args() }), "--jwt-clock-skew is longer than 1h");
+        let keys = Some("keys.json".into());
+        assert_eq!(
+            refused(JwtArgs { jwt_allow_private_jwks: vec!["k.example".into()], jwt_jwks_file: keys, ..args() }),
+            "--jwt-allow-private-jwks is about keys that are found by discovery"
+        );
+        let unlimited = JwtArgs { jwt_max_lifetime: Some(Duration::ZERO), ..args() };
+        assert_eq!(JwtConfig::from_args(unlimited).unwrap().unwrap().rules.max_lifetime, None);
     }
 
     #[test]

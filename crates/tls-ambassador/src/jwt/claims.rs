@@ -110,6 +110,11 @@ impl Rules {
         }
     }
 
+    /// The claim `sub`, if it is plain text of one line.
+    pub fn subject(&self, claims: &Json) -> Option<Box<str>> {
+        claims.get("sub").and_then(header_value).map(String::into_boxed_str)
+    }
+
     /// The header lines that the app gets for these claims.
     pub fn lines(&self, claims: &Json) -> Vec<u8> {
         let mut lines = Vec::new();

@@ -1,4 +1,5 @@
-//! One GET of a small document, with an end to everything: time, bytes, redirects (none are followed).
+//! One GET of a small document, with an end to everything: time, bytes, redirects (none are followed), and how near its
+//! address may be.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -6,26 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kit_tls::rustls;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::address::{Url, is_near};
+use super::address::{Reach, Url};
 use super::keys::MAX_SET_BYTES;
-use crate::http::framing::Framing;
-use crate::http::request::{MAX_HEADERS, Scan};
-use crate::http::response::Response;
+use crate::fetch::{Answer, AskError, Question};
 use crate::session::TlsStream;
 use crate::socket::Socket;
 
 /// Time for the whole of one fetch.
 const DEADLINE: Duration = Duration::from_secs(8);
-/// Bytes of a response with its head.
-const MOST: usize = MAX_SET_BYTES + 64 * 1024;
 
 /// Why a document could not be fetched. The URL stands with the caller.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Nothing answers there, or the answer broke off.
+    /// Nothing answers there.
     #[error("cannot reach it")]
     Io(#[from] std::io::Error),
     /// The server's certificate, or TLS itself.
@@ -43,7 +39,10 @@ pub enum FetchError {
     /// An answer other than 200.
     #[error("it answered {0}")]
     Status(u16),
-    /// Not HTTP, or too much of it.
+    /// The connection broke, or what came is not HTTP.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// What is configured cannot be said in a request.
     #[error("{0}")]
     Malformed(&'static str),
 }
@@ -55,43 +54,54 @@ pub struct Rules<'a> {
     pub authorities: Option<&'a Path>,
     /// Sent as a bearer token.
     pub credential: Option<&'a str>,
-    /// Loopback and link-local addresses may be dialled over https.
-    pub near_allowed: bool,
+    /// Addresses that are nearer are not dialled. Plain http is for loopback only, whatever stands here.
+    pub nearest: Reach,
 }
 
-/// The body of a 200 answer, at most [`MAX_SET_BYTES`].
+/// A document and where it was.
+#[derive(Debug)]
+pub struct Fetched {
+    /// At most [`MAX_SET_BYTES`].
+    pub body: Vec<u8>,
+    /// How near the server was that gave it.
+    pub reach: Reach,
+}
+
+/// The body of a 200 answer.
 ///
 /// # Errors
 /// Anything else.
-pub async fn get(url: &Url, rules: &Rules<'_>) -> Result<Vec<u8>, FetchError> {
+pub async fn get(url: &Url, rules: &Rules<'_>) -> Result<Fetched, FetchError> {
     tokio::time::timeout(DEADLINE, get_now(url, rules)).await.unwrap_or(Err(FetchError::Late))
 }
 
-async fn get_now(url: &Url, rules: &Rules<'_>) -> Result<Vec<u8>, FetchError> {
-    let socket = Socket::tcp(dial(url, rules).await?);
-    if !url.secure {
-        return exchange(socket, url, rules).await;
-    }
-    let files = kit_tls::client::Files { authorities: rules.authorities.map(Path::to_path_buf), ..Default::default() };
-    let material =
-        kit_tls::client::load(&files, &kit_tls::client::Settings::default()).map_err(FetchError::Authorities)?;
-    let name = rustls::pki_types::ServerName::try_from(url.host.clone())
-        .map_err(|_| FetchError::Malformed("not a server name"))?;
-    let stream = TlsStream::connect(socket, Arc::clone(&material.config), name).await?;
-    exchange(stream, url, rules).await
+async fn get_now(url: &Url, rules: &Rules<'_>) -> Result<Fetched, FetchError> {
+    let socket = dial(url, rules).await?;
+    let reach = Reach::of(socket.peer_addr()?.ip());
+    let socket = Socket::tcp(socket);
+    let question =
+        Question { path: &url.path, authority: &url.authority, credential: rules.credential, most: MAX_SET_BYTES };
+    let Answer { status, body } = if url.secure {
+        let files =
+            kit_tls::client::Files { authorities: rules.authorities.map(Path::to_path_buf), ..Default::default() };
+        let material =
+            kit_tls::client::load(&files, &kit_tls::client::Settings::default()).map_err(FetchError::Authorities)?;
+        let name = rustls::pki_types::ServerName::try_from(url.host.clone())
+            .map_err(|_| FetchError::Malformed("not a server name"))?;
+        let stream = TlsStream::connect(socket, Arc::clone(&material.config), name).await?;
+        crate::fetch::get(stream, &question).await?
+    } else {
+        crate::fetch::get(socket, &question).await?
+    };
+    if status == 200 { Ok(Fetched { body, reach }) } else { Err(FetchError::Status(status)) }
 }
 
 /// Connects to the first address that answers, once all of them are allowed.
 async fn dial(url: &Url, rules: &Rules<'_>) -> Result<TcpStream, FetchError> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((url.host.as_str(), url.port)).await?.collect();
     for address in &addresses {
-        let near = is_near(address.ip());
-        let allowed = if url.secure {
-            !near || rules.near_allowed
-        } else {
-            address.ip().to_canonical().is_loopback() && rules.near_allowed
-        };
-        if !allowed {
+        let near_enough = url.secure || address.ip().to_canonical().is_loopback();
+        if !near_enough || Reach::of(address.ip()) > rules.nearest {
             return Err(FetchError::Address(address.ip()));
         }
     }
@@ -105,75 +115,30 @@ async fn dial(url: &Url, rules: &Rules<'_>) -> Result<TcpStream, FetchError> {
     Err(last.into())
 }
 
-async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
-    url: &Url,
-    rules: &Rules<'_>,
-) -> Result<Vec<u8>, FetchError> {
-    let credential = rules.credential.map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
-    let request = format!(
-        "GET {} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nUser-Agent: podkit tls-ambassador\r\nConnection: close\r\n{credential}\r\n",
-        url.path, url.authority
-    );
-    stream.write_all(request.as_bytes()).await?;
-    stream.flush().await?;
-    let mut answer = Vec::new();
-    let mut ended = false;
-    loop {
-        if let Some(body) = body_of(&answer, ended)? {
-            return Ok(body);
-        }
-        if ended {
-            return Err(FetchError::Malformed("it answered with less than a whole response"));
-        }
-        if answer.len() > MOST {
-            return Err(FetchError::Malformed("it answered with more than 1 MiB"));
-        }
-        ended = stream.read_buf(&mut answer).await? == 0;
-    }
-}
-
-/// The body, once all of it is there.
-fn body_of(answer: &[u8], ended: bool) -> Result<Option<Vec<u8>>, FetchError> {
-    let malformed = |_| FetchError::Malformed("it does not answer in HTTP/1.1");
-    let Some(length) = Scan::default().head_length(answer).map_err(malformed)? else { return Ok(None) };
-    let (head, mut rest) = answer.split_at(length);
-    let mut slots = [const { std::mem::MaybeUninit::uninit() }; MAX_HEADERS];
-    let response = Response::parse(head, &mut slots, false).map_err(|error| FetchError::Malformed(error.0))?;
-    if response.status != 200 {
-        return Err(FetchError::Status(response.status));
-    }
-    let mut framing = response.body;
-    let mut body = Vec::new();
-    while !framing.is_done() && !rest.is_empty() {
-        let run = framing.decode(rest).map_err(|_| FetchError::Malformed("its chunks are malformed"))?;
-        body.extend_from_slice(&rest[run.skip..run.skip + run.data]);
-        rest = &rest[run.skip + run.data..];
-    }
-    Ok((framing.is_done() || (ended && framing == Framing::UntilClose)).then_some(body))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    #[test]
-    fn a_body_is_taken_only_whole() {
-        let whole = |answer: &[u8], ended| body_of(answer, ended).unwrap();
-        assert_eq!(whole(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{", false), None);
-        assert_eq!(whole(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", false), Some(b"{}".to_vec()));
-        assert_eq!(
-            whole(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", false),
-            Some(b"{}".to_vec())
-        );
-        assert_eq!(whole(b"HTTP/1.0 200 OK\r\n\r\n{}", false), None);
-        assert_eq!(whole(b"HTTP/1.0 200 OK\r\n\r\n{}", true), Some(b"{}".to_vec()));
-    }
-
-    #[test]
-    fn j22_redirects_are_not_followed() {
-        let answer = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n";
-        assert_eq!(body_of(answer, false).unwrap_err().to_string(), "it answered 302");
+    #[tokio::test]
+    async fn j22_an_address_that_is_nearer_than_allowed_is_not_dialled() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Url = format!("http://localhost:{}/keys", listener.local_addr().unwrap().port()).parse().unwrap();
+        let rules = |nearest| Rules { authorities: None, credential: None, nearest };
+        for nearest in [Reach::Public, Reach::Private] {
+            let refused = get(&url, &rules(nearest)).await.unwrap_err().to_string();
+            assert!(refused.ends_with(", which is not allowed for it"), "{nearest:?}: {refused}");
+        }
+        let server = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 1024];
+            let _some = socket.read(&mut asked).await.unwrap();
+            socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
+        };
+        let near = rules(Reach::Near);
+        let (fetched, ()) = tokio::join!(get(&url, &near), server);
+        let fetched = fetched.unwrap();
+        assert_eq!((fetched.body.as_slice(), fetched.reach), (&b"{}"[..], Reach::Near));
     }
 }

@@ -5,19 +5,17 @@
 //! control thread runs this; requests only ever see a finished set.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use kit_admin::Condition;
 use kit_watch::Watcher;
 
-use super::address::{Url, is_near};
+use super::address::{Reach, Url};
 use super::args::{JwtConfig, KeySource};
-use super::fetch::{self, FetchError, Rules};
+use super::fetch::{self, FetchError, Fetched, Rules};
+use super::issuers::Issuer;
 use super::json::Json;
 use super::keys::{KeySet, SetError};
 use super::verifier::Verifier;
-use crate::http::metrics::Metrics;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -68,12 +66,13 @@ pub enum KeysError {
 pub async fn read(config: &JwtConfig) -> Result<(String, Vec<u8>), KeysError> {
     match &config.keys {
         KeySource::File(path) => read_file(path).map(|set| (path.display().to_string(), set)),
-        KeySource::Url(url) => fetched(config, url, true).await.map(|set| (url.to_string(), set)),
+        KeySource::Url(url) => fetched(config, url, Reach::Near).await.map(|set| (url.to_string(), set.body)),
         KeySource::Discovery(document) => {
-            let url = discover(config, document).await?;
-            // What was learnt may not lead to this machine or link, unless the issuer is there itself.
-            let near = document.host.parse().is_ok_and(is_near) || document.host.eq_ignore_ascii_case("localhost");
-            fetched(config, &url, near).await.map(|set| (url.to_string(), set))
+            let (url, issuer) = discover(config, document).await?;
+            // What was learnt may not lead nearer than the issuer is itself, unless the operator named its host.
+            let named = config.near_hosts.iter().any(|host| host.eq_ignore_ascii_case(&url.host));
+            let nearest = if named { Reach::Near } else { issuer };
+            fetched(config, &url, nearest).await.map(|set| (url.to_string(), set.body))
         }
     }
 }
@@ -82,7 +81,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, KeysError> {
     std::fs::read(path).map_err(|source| KeysError::File { path: path.display().to_string(), source })
 }
 
-async fn fetched(config: &JwtConfig, url: &Url, near_allowed: bool) -> Result<Vec<u8>, KeysError> {
+async fn fetched(config: &JwtConfig, url: &Url, nearest: Reach) -> Result<Fetched, KeysError> {
     let credential = match config.credential.as_deref() {
         Some(path) => {
             let text = std::fs::read_to_string(path);
@@ -95,12 +94,13 @@ async fn fetched(config: &JwtConfig, url: &Url, near_allowed: bool) -> Result<Ve
         let source = FetchError::Malformed("its credential is not a token");
         return Err(KeysError::Fetch { url: Box::new(url.clone()), source });
     }
-    let rules = Rules { authorities: config.authorities.as_deref(), credential, near_allowed };
+    let rules = Rules { authorities: config.authorities.as_deref(), credential, nearest };
     fetch::get(url, &rules).await.map_err(|source| KeysError::Fetch { url: Box::new(url.clone()), source })
 }
 
-async fn discover(config: &JwtConfig, document: &Url) -> Result<Url, KeysError> {
-    let text = fetched(config, document, true).await?;
+/// Where the keys are, and how near the issuer was that said so.
+async fn discover(config: &JwtConfig, document: &Url) -> Result<(Url, Reach), KeysError> {
+    let Fetched { body: text, reach } = fetched(config, document, Reach::Near).await?;
     let wrong = |reason| KeysError::Discovery { url: Box::new(document.clone()), reason };
     let json = Json::parse(&text).map_err(|_| wrong("is not plain JSON"))?;
     let issuer = json.get("issuer").and_then(Json::as_str);
@@ -112,11 +112,12 @@ async fn discover(config: &JwtConfig, document: &Url) -> Result<Url, KeysError> 
     if !url.secure && document.secure {
         return Err(wrong("names a jwks_uri without https"));
     }
-    Ok(url)
+    Ok((url, reach))
 }
 
 /// Runs until it is dropped.
-pub async fn run(config: &JwtConfig, verifier: &Arc<Verifier>, metrics: &Metrics, ready: &Condition) {
+pub async fn run(issuer: &Issuer) {
+    let Issuer { config, verifier, counters, ready, .. } = issuer;
     let mut watcher = match &config.keys {
         KeySource::File(path) => Some(Watcher::new(vec![path.clone()])),
         _ => None,
@@ -125,12 +126,12 @@ pub async fn run(config: &JwtConfig, verifier: &Arc<Verifier>, metrics: &Metrics
     let mut pause = FIRST_PAUSE;
     loop {
         let outcome = renew(config, verifier, &mut known).await;
-        metrics.fetch(outcome.is_ok());
+        counters.fetch(outcome.is_ok());
         verifier.attempted();
         let wait = match outcome {
             Ok(keys) => {
                 if pause > FIRST_PAUSE || keys.is_some() {
-                    tracing::info!(keys = keys.unwrap_or_default(), "token keys are in use");
+                    tracing::info!(issuer = config.issuer(), keys = keys.unwrap_or_default(), "token keys are in use");
                 }
                 ready.met();
                 pause = FIRST_PAUSE;

@@ -30,6 +30,8 @@ const WAIT: Duration = Duration::from_secs(10);
 pub struct Identity {
     /// Header lines, each ended by CRLF.
     pub lines: Vec<u8>,
+    /// Who it is, for the access log: the claim `sub` if it is plain text.
+    pub subject: Option<Box<str>>,
 }
 
 /// Why a token does not let a request in.
@@ -110,16 +112,8 @@ impl Verifier {
     /// # Errors
     /// What to answer, or that the key has to be waited for.
     pub fn check(&self, cache: &mut Cache, token: &str, now: i64) -> Result<Rc<Identity>, Failure> {
-        let generation = self.generation.load(Ordering::Acquire);
-        if cache.generation != generation {
-            cache.generation = generation;
-            cache.good.clear();
-        }
-        if let Some((end, identity)) = cache.good.get(token)
-            && now < *end
-            && !self.keys_are_stale()
-        {
-            return Ok(Rc::clone(identity));
+        if let Some(identity) = self.recall(cache, token, now) {
+            return Ok(identity);
         }
         let (end, identity) = self.verify(token, now)?;
         let identity = Rc::new(identity);
@@ -128,6 +122,17 @@ impl Verifier {
         }
         cache.good.insert(token.into(), (end, Rc::clone(&identity)));
         Ok(identity)
+    }
+
+    /// Whose token it is, if this thread found it good before and it still is.
+    pub fn recall(&self, cache: &mut Cache, token: &str, now: i64) -> Option<Rc<Identity>> {
+        let generation = self.generation.load(Ordering::Acquire);
+        if cache.generation != generation {
+            cache.generation = generation;
+            cache.good.clear();
+        }
+        let (end, identity) = cache.good.get(token)?;
+        (now < *end && !self.keys_are_stale()).then(|| Rc::clone(identity))
     }
 
     fn verify(&self, text: &str, now: i64) -> Result<(i64, Identity), Failure> {
@@ -150,7 +155,7 @@ impl Verifier {
             Rejected::Invalid(invalid) => Failure::Invalid(invalid),
             Rejected::Forbidden => Failure::Forbidden,
         })?;
-        Ok((end, Identity { lines: self.rules.lines(&claims) }))
+        Ok((end, Identity { lines: self.rules.lines(&claims), subject: self.rules.subject(&claims) }))
     }
 
     /// Names of the headers that claims are turned into: clients may not send them.

@@ -87,6 +87,31 @@ fn j28_the_app_is_told_of_the_certificate_in_envoys_form_and_believes_nobody_els
 }
 
 #[test]
+fn j28_the_app_is_told_of_the_certificate_in_headers_of_a_chosen_prefix() {
+    let app = App::echo();
+    let stage = Stage::new();
+    let ca = text(&stage.root.ca.cert).to_owned();
+    let flags = ["--cacert", &ca, "--disable-authentication", "--identity-header-prefix", "X-Client-"];
+    let rules = ["--cacert", &ca, "--allow-cn", "client1", "--identity-header-prefix", "X-Client-"];
+    let lies = ["--header", "x_client_cn: root", "--header", "X-Client-Anything: root"];
+    let asker = stage.open(&app, &rules);
+    let printed = openssl(&["x509", "-in", text(&asker.client1.cert), "-noout", "-fingerprint", "-sha256"]);
+    let digest = printed.trim().split('=').nth(1).unwrap().replace(':', "").to_lowercase();
+    let expected = format!(
+        "X-Client-Verify: SUCCESS\r\nX-Client-Cn: client1\r\nX-Client-Subject: OU=client1,CN=client1\r\nX-Client-Dns: localhost,client1\r\nX-Client-Uri: spiffe://client1\r\nX-Client-Cert-Sha256: {digest}\r\n"
+    );
+    for http in ["--http1.1", "--http2"] {
+        let echoed = asker.curl(Some(&asker.client1), &[&[http], lies.as_slice()].concat());
+        assert!(echoed.contains(&expected), "{http}: {echoed}\nlacks {expected}");
+        assert!(!echoed.contains("root"), "{http}: {echoed}");
+    }
+    let open = Stage::new().open(&app, &flags[2..]);
+    let echoed = open.curl(None, &lies);
+    assert!(echoed.contains("X-Client-Verify: NONE\r\n") && !echoed.contains("root"), "{echoed}");
+    assert_eq!(echoed.matches("X-Client-").count(), 1, "{echoed}");
+}
+
+#[test]
 fn j_a_certificate_or_a_token_lets_in_and_neither_does_not() {
     let (app, issuer) = (App::echo(), Issuer::new("a"));
     let stage = Stage::new();

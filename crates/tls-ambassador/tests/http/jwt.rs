@@ -110,7 +110,10 @@ fn j01_j02_j03_j04_j05_j30_j33_only_a_whole_bearer_token_lets_in() {
     }
     assert!(!lab.process.stderr().contains(&token[..40]), "tokens are not logged");
     let metrics = http_get(lab.admin, "/metrics").body;
-    assert!(metrics.contains("tls_ambassador_jwt_total{result=\"ok\"} 2\n"), "{metrics}");
+    assert!(
+        metrics.contains("tls_ambassador_jwt_total{issuer=\"https://issuer.test\",result=\"ok\"} 2\n"),
+        "{metrics}"
+    );
 }
 
 #[test]
