@@ -234,6 +234,10 @@ pub struct ServerArgs {
     #[arg(long, value_name = "CIDR", help_heading = "PROXY protocol")]
     pub trusted_proxy: Vec<crate::proxy_protocol::Network>,
 
+    /// Readiness
+    #[command(flatten)]
+    pub app_check: crate::app_check::AppCheckArgs,
+
     /// Http mode
     #[command(flatten)]
     pub http: crate::http::HttpArgs,

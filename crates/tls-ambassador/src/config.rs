@@ -9,6 +9,7 @@ use kit_tls::{Policy, Version};
 use kit_units::ListenAddress;
 
 use crate::access::{Access, Rules};
+use crate::app_check::AppCheck;
 use crate::args::{
     ClientArgs, ClientAuth, DoorArgs, Mode, ProxyIn, ProxyOut, ServerArgs, StartTls, Switch, TlsVersion,
 };
@@ -70,6 +71,8 @@ pub struct ServerConfig {
     pub strict_names: bool,
     /// Who may in.
     pub access: Access,
+    /// What readiness asks of the app.
+    pub app_check: AppCheck,
     /// What the target is told.
     pub proxy_out: ProxyOut,
     /// What is read before TLS.
@@ -127,6 +130,7 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             proxy_protocol_mode,
             accept_proxy_protocol,
             trusted_proxy,
+            app_check,
             http,
             jwt,
         } = args;
@@ -209,6 +213,7 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             tickets: !asked && session_tickets != Some(Switch::Off),
             strict_names: sni_strict,
             access,
+            app_check: AppCheck::new(app_check, door.pairs.iter().map(|(_, target)| target))?,
             proxy_out: proxy_protocol_mode,
             proxy_in: accept_proxy_protocol,
             http: requests.map(|requests| requests.config(&door, &trusted_proxy, many_certificates)).transpose()?,

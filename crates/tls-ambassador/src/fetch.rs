@@ -25,8 +25,8 @@ pub struct Question<'a> {
     pub authority: &'a str,
     /// Sent as a bearer token; visible ASCII.
     pub credential: Option<&'a str>,
-    /// Bytes of a body that are read; more is an error.
-    pub most: usize,
+    /// Bytes of a body that are read, more is an error; None: the body is not waited for.
+    pub most: Option<usize>,
 }
 
 /// What came back.
@@ -34,7 +34,7 @@ pub struct Question<'a> {
 pub struct Answer {
     /// 200 to 599.
     pub status: u16,
-    /// Empty unless the status is 200.
+    /// Empty unless the status is 200 and somebody wanted it.
     pub body: Vec<u8>,
 }
 
@@ -67,13 +67,13 @@ pub async fn get<S: AsyncRead + AsyncWrite + Unpin>(
     let mut text = Vec::new();
     let mut ended = false;
     loop {
-        if let Some(answer) = answer_of(&text, ended)? {
+        if let Some(answer) = answer_of(&text, ended, question.most.is_some())? {
             return Ok(answer);
         }
         if ended {
             return Err(AskError::Malformed("it answered with less than a whole response"));
         }
-        if text.len() > question.most + MOST_HEAD {
+        if text.len() > question.most.unwrap_or(0) + MOST_HEAD {
             return Err(AskError::Malformed("it answered with too much"));
         }
         ended = stream.read_buf(&mut text).await? == 0;
@@ -81,7 +81,7 @@ pub async fn get<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// The final answer, once all of it is there; interim ones before it are passed over.
-fn answer_of(mut text: &[u8], ended: bool) -> Result<Option<Answer>, AskError> {
+fn answer_of(mut text: &[u8], ended: bool, with_body: bool) -> Result<Option<Answer>, AskError> {
     loop {
         let malformed = |_| AskError::Malformed("it does not answer in HTTP/1.1");
         let Some(length) = Scan::default().head_length(text).map_err(malformed)? else { return Ok(None) };
@@ -91,7 +91,7 @@ fn answer_of(mut text: &[u8], ended: bool) -> Result<Option<Answer>, AskError> {
         match response.status {
             101 => return Err(AskError::Malformed("it changes the protocol")),
             100..200 => text = rest,
-            200 => {
+            200 if with_body => {
                 return body_of(response.body, rest, ended).map(|body| body.map(|body| Answer { status: 200, body }));
             }
             status => return Ok(Some(Answer { status, body: Vec::new() })),
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_body_is_taken_only_whole() {
-        let whole = |text: &[u8], ended| answer_of(text, ended).unwrap().map(|answer| answer.body);
+        let whole = |text: &[u8], ended| answer_of(text, ended, true).unwrap().map(|answer| answer.body);
         assert_eq!(whole(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{", false), None);
         assert_eq!(whole(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", false), Some(b"{}".to_vec()));
         assert_eq!(
@@ -128,20 +128,29 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_nobody_wants_is_not_waited_for() {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
+        assert_eq!(answer_of(head, false, false).unwrap(), Some(Answer { status: 200, body: Vec::new() }));
+        assert_eq!(answer_of(head, false, true).unwrap(), None);
+    }
+
+    #[test]
     fn j22_redirects_are_answers_and_interim_answers_are_none() {
-        let status = |text: &[u8]| answer_of(text, false).unwrap().map(|answer| answer.status);
+        let status = |text: &[u8]| answer_of(text, false, true).unwrap().map(|answer| answer.status);
         let moved = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n";
         assert_eq!(status(moved), Some(302));
         assert_eq!(status(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"), None);
         assert_eq!(status(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 503 No\r\n\r\n"), Some(503));
-        assert!(answer_of(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", false).is_err());
-        assert!(answer_of(b"SSH-2.0-x\r\n\r\n", false).is_err());
+        assert!(
+            answer_of(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", false, true).is_err()
+        );
+        assert!(answer_of(b"SSH-2.0-x\r\n\r\n", false, true).is_err());
     }
 
     #[tokio::test]
     async fn more_than_was_asked_for_is_an_error() {
         let (near, mut far) = tokio::io::duplex(1 << 20);
-        let question = Question { path: "/", authority: "x", credential: None, most: 10 };
+        let question = Question { path: "/", authority: "x", credential: None, most: Some(10) };
         let endless = async {
             let head = b"HTTP/1.1 200 OK\r\n\r\n";
             far.write_all(&[&head[..], &[b'x'; 200_000]].concat()).await.unwrap();

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod access;
+pub mod app_check;
 pub mod args;
 pub mod client;
 pub mod compat;
@@ -96,11 +97,14 @@ fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
     let store = server_store(&config)?;
     let admin = lifecycle::admin();
     let shared = config.http.clone().map(|http| http::HttpShared::new(http, &admin)).transpose()?.map(Arc::new);
+    // Dropped when all connections have ended: the last lines are written then.
+    let _log = shared.as_ref().map(|shared| shared.start_log()).transpose()?;
     let config = Arc::new(config);
     let material = store.subscribe();
     let access = Arc::new(config.access.clone());
     let background = shared.clone();
     let door = config.door.clone();
+    let app_check = config.app_check.clone();
     let doors = move |seat: lifecycle::Seat| {
         let http = shared.clone().map(|shared| Rc::new(http::Http::new(shared)));
         let pairs = seat.listeners.iter().zip(&config.door.pairs);
@@ -118,11 +122,15 @@ fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
         };
         pairs.map(door).collect()
     };
+    let checking = app_check::follow(app_check, &admin, app_check::AppHealth::default());
     let background = async {
-        match background {
-            Some(shared) => shared.run().await,
-            None => std::future::pending().await,
-        }
+        let keeping = async {
+            match background {
+                Some(shared) => shared.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(keeping, checking);
     };
     lifecycle::serve(cx, admin, &door, &store, background, doors)
 }

@@ -17,6 +17,10 @@ mod jwt_places;
 mod lab;
 #[path = "http/limits.rs"]
 mod limits;
+#[path = "http/log.rs"]
+mod log;
+#[path = "http/ready.rs"]
+mod ready;
 mod support;
 
 use support::pki;

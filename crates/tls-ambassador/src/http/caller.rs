@@ -27,6 +27,10 @@ pub(super) struct Caller {
     pub needs_token: bool,
     /// The server name it asked for in TLS.
     pub server_name: Option<String>,
+    /// For the access log, where there is one: where it connects from, and whom its certificate names.
+    pub peer: Option<String>,
+    /// As above.
+    pub certificate_name: Option<String>,
 }
 
 impl Caller {
@@ -62,6 +66,8 @@ impl Caller {
             trusted: address.is_some_and(|address| config.is_trusted(address)),
             needs_token: arrival.verdict != Verdict::Admitted,
             server_name: facts.sni.clone(),
+            peer: config.access_log.then(|| arrival.peer.to_string()),
+            certificate_name: facts.peer.as_deref().filter(|_| config.access_log).map(name_of),
         }
     }
 
@@ -100,6 +106,11 @@ fn client_certificate(peer: &PeerIdentity) -> String {
         let _infallible = write!(value, ";DNS=\"{}\"", quoted(name));
     }
     value
+}
+
+fn name_of(peer: &PeerIdentity) -> String {
+    let name = peer.cn.as_ref().or(peer.uri.first()).or(peer.dns.first());
+    name.unwrap_or(&peer.subject).clone()
 }
 
 /// One line for each thing that a certificate says of its owner and that fits a header as it is; what does not is left out,

@@ -76,9 +76,22 @@ pub struct HttpArgs {
     #[arg(long, value_name = "RATE")]
     pub rate_limit: Option<Rate>,
 
+    /// Write one line of JSON on stdout for each request: who, what, result, bytes, times; never queries, headers or tokens; default off
+    #[arg(long, value_name = "FORM")]
+    pub access_log: Option<AccessLogForm>,
+
     /// Drop this header from every request, _ and - alike, a final * for any ending; besides all that carry identities; repeatable
     #[arg(long, value_name = "NAME", value_parser = strip_name)]
     pub strip_header: Vec<String>,
+}
+
+/// How requests are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AccessLogForm {
+    /// Not at all
+    Off,
+    /// One line of JSON each
+    Json,
 }
 
 /// In which headers the app is told where a request came from.
@@ -131,6 +144,8 @@ pub struct HttpConfig {
     pub retries: u8,
     /// Requests of one client.
     pub rate: Option<Rate>,
+    /// Each request is told on stdout.
+    pub access_log: bool,
     /// The host asked for must be the TLS server name, since that chose the certificate.
     pub check_server_name: bool,
     /// Issuers whose tokens let in; empty: tokens are no rule of access.
@@ -171,6 +186,7 @@ impl HttpArgs {
             ("--sni-host-check", self.sni_host_check.is_some()),
             ("--retries", self.retries.is_some()),
             ("--rate-limit", self.rate_limit.is_some()),
+            ("--access-log", self.access_log.is_some()),
             ("--strip-header", !self.strip_header.is_empty()),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
@@ -198,6 +214,7 @@ impl HttpConfig {
             sni_host_check,
             retries,
             rate_limit,
+            access_log,
             strip_header,
         } = args;
         let time = |flag: &str, given: Option<Duration>, default: u64| match given {
@@ -238,6 +255,7 @@ impl HttpConfig {
             identity_prefix: identity_header_prefix,
             retries: retries.unwrap_or(1),
             rate: rate_limit,
+            access_log: access_log == Some(AccessLogForm::Json),
             check_server_name: sni_host_check.map_or(shared.many_certificates, |switch| switch == Switch::On),
             jwt: shared.jwt,
         })

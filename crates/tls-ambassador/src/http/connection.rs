@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use super::access_log::{Ending, Entry};
 use super::backend::{self, Tries};
 use super::buffers::Inbox;
 use super::caller::Caller;
-use super::exchange::{Client, Exchange, Outcome};
+use super::exchange::{Client, Done, Exchange, Outcome};
 use super::forward;
 use super::framing::Framing;
 use super::gate::{self, Denial};
@@ -41,6 +42,7 @@ pub(super) struct Plan {
     pub(super) replayable: bool,
     pub(super) upgrade: Option<Box<[u8]>>,
     pub(super) method: Method,
+    entry: Option<Box<Entry>>,
 }
 
 /// What becomes of the connection after one request.
@@ -86,7 +88,8 @@ impl Connection {
                 Ok(length) => self.request(length).await,
                 Err(NoHead::Over) => return self.close().await,
                 Err(NoHead::Refused(refusal)) => {
-                    self.count(Method::Other, refusal.status, None);
+                    let entry = self.http.entry(&self.caller, "HTTP/1.1", None);
+                    self.count(Method::Other, refusal.status, None, entry);
                     self.answer(refusal, None, false, true).await
                 }
             };
@@ -150,15 +153,15 @@ impl Connection {
     async fn request(&mut self, length: usize) -> Next {
         let began = Instant::now();
         let mut out = self.http.buffers.text();
-        let plan = match self.plan(length, &mut out).await {
+        let mut plan = match self.plan(length, &mut out).await {
             Ok(plan) => plan,
-            Err((denial, method)) => {
+            Err((mut denial, method)) => {
                 self.http.buffers.give_text(&mut out);
-                self.count(method, denial.refusal.status, Some(began));
+                self.count(method, denial.refusal.status, Some(began), denial.entry.take());
                 return self.deny(&denial).await;
             }
         };
-        let next = self.pass(&plan, &mut out, began).await;
+        let next = self.pass(&mut plan, &mut out, began).await;
         self.http.buffers.give_text(&mut out);
         next
     }
@@ -179,9 +182,13 @@ impl Connection {
         let mut slots = [const { std::mem::MaybeUninit::uninit() }; MAX_HEADERS];
         let bytes = self.inbox.bytes();
         let head = &bytes[..length];
-        let request = Request::parse(head, &mut slots, &self.http.config.strip)
-            .map_err(|refusal| (Verdict::Denied(Denied::fatal(refusal)), Method::Other))?;
+        let request = Request::parse(head, &mut slots, &self.http.config.strip).map_err(|refusal| {
+            let entry = self.http.entry(&self.caller, "HTTP/1.1", None);
+            (Verdict::Denied(Denied { entry, ..Denied::fatal(refusal) }), Method::Other)
+        })?;
         let method = Method::of(request.method);
+        let mut entry =
+            self.http.entry(&self.caller, if request.old { "HTTP/1.0" } else { "HTTP/1.1" }, Some(&request));
         let to_head = request.method == "HEAD";
         let usable = request.facts.keep_alive && request.facts.body.is_done();
         let mut extra = self.http.buffers.text();
@@ -190,12 +197,16 @@ impl Connection {
         let admitted = admitted.map_err(|denial| {
             let verdict = match denial {
                 Denial::Refused { refusal, advice } => {
-                    Verdict::Denied(Denied { refusal, advice, to_head, close: !usable })
+                    let entry = entry.take();
+                    Verdict::Denied(Denied { refusal, advice, to_head, close: !usable, entry })
                 }
                 Denial::KeyWanted(issuer) => Verdict::KeyWanted(issuer),
             };
             (verdict, method)
         })?;
+        if let Some(entry) = &mut entry {
+            entry.admitted(admitted.name(&self.caller), &mut extra);
+        }
         forward::request_head(out, Some(head), &request, &admitted.added(&self.caller, &extra));
         let mut plan = Plan {
             body: request.facts.body,
@@ -207,12 +218,14 @@ impl Connection {
             replayable: request.facts.body.is_done() && method.is_idempotent(),
             upgrade: request.facts.upgrade.map(|index| Box::from(request.headers[index].value)),
             method,
+            entry,
         };
         drop(admitted);
         self.http.buffers.give_text(&mut extra);
-        let taken = self
-            .first_of_body(length, &mut plan, out)
-            .map_err(|refusal| (Verdict::Denied(Denied::fatal(refusal)), method))?;
+        let taken = self.first_of_body(length, &mut plan, out).map_err(|refusal| {
+            let entry = plan.entry.take();
+            (Verdict::Denied(Denied { entry, ..Denied::fatal(refusal) }), method)
+        })?;
         self.inbox.consume(length + taken);
         Ok(plan)
     }
@@ -237,7 +250,7 @@ impl Connection {
     }
 
     /// Has the request answered by the app, over an idle connection if there is one.
-    async fn pass(&mut self, plan: &Plan, out: &mut Vec<u8>, began: Instant) -> Next {
+    async fn pass(&mut self, plan: &mut Plan, out: &mut Vec<u8>, began: Instant) -> Next {
         let mut idle = self.pool.take();
         let mut tries = Tries::new(&self.http);
         loop {
@@ -253,7 +266,7 @@ impl Connection {
                 Client { http: &self.http, stream: &mut self.stream, inbox: &mut self.inbox, deadline: &self.deadline };
             let mut exchange = Exchange::new(client, plan, socket, out);
             let outcome = poll_fn(|cx| exchange.poll(cx)).await;
-            let status = exchange.status;
+            let done = exchange.done();
             let reusable = exchange.app_is_reusable();
             let surplus = if outcome == Outcome::Upgraded { exchange.surplus().to_vec() } else { Vec::new() };
             let socket = exchange.into_socket();
@@ -266,7 +279,10 @@ impl Connection {
                 Outcome::Complete | Outcome::LastOne | Outcome::Upgraded | Outcome::Broken => {}
             }
             let end = Instant::now();
-            self.http.tally.request(plan.method, "1", status, end.saturating_duration_since(began));
+            let Done { status, received, sent, heard } = done;
+            let since = |moment: Instant| moment.saturating_duration_since(began);
+            let ending = Ending { status, received, sent, took: since(end), app: heard.map(since) };
+            self.http.answered(plan.method, "1", plan.entry.take(), ending);
             if reusable {
                 self.pool.give(socket, end);
                 return if outcome == Outcome::Complete { Next::Again } else { Next::Last };
@@ -280,8 +296,8 @@ impl Connection {
         }
     }
 
-    async fn fail(&mut self, plan: &Plan, refusal: Refusal, began: Instant) -> Next {
-        self.count(plan.method, refusal.status, Some(began));
+    async fn fail(&mut self, plan: &mut Plan, refusal: Refusal, began: Instant) -> Next {
+        self.count(plan.method, refusal.status, Some(began), plan.entry.take());
         let close = !plan.keep_alive || !plan.body.is_done() || !self.inbox.is_empty() || refusal.status != 502;
         self.answer(refusal, None, plan.to_head, close).await
     }
@@ -356,9 +372,10 @@ impl Connection {
         .await;
     }
 
-    fn count(&self, method: Method, status: u16, began: Option<Instant>) {
+    /// Counts a request that was answered here.
+    fn count(&self, method: Method, status: u16, began: Option<Instant>, entry: Option<Box<Entry>>) {
         let took = began.map_or(Duration::ZERO, |began| began.elapsed());
-        self.http.tally.request(method, "1", status, took);
+        self.http.answered(method, "1", entry, Ending { status, received: 0, sent: 0, took, app: None });
     }
 }
 
@@ -368,12 +385,13 @@ struct Denied {
     advice: Option<Advice>,
     to_head: bool,
     close: bool,
+    entry: Option<Box<Entry>>,
 }
 
 impl Denied {
     /// After this nobody knows where the next request begins.
     fn fatal(refusal: Refusal) -> Denied {
-        Denied { refusal, advice: None, to_head: false, close: true }
+        Denied { refusal, advice: None, to_head: false, close: true, entry: None }
     }
 }
 

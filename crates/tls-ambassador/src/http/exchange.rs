@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -45,6 +45,19 @@ enum Stage {
     Over,
 }
 
+/// What is told of an exchange afterwards.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Done {
+    /// The status sent to the client, 0 for none.
+    pub(super) status: u16,
+    /// Bytes of the request's body as they came.
+    pub(super) received: u64,
+    /// Bytes of the response's body as they went.
+    pub(super) sent: u64,
+    /// When the app's head came; only with an access log.
+    pub(super) heard: Option<Instant>,
+}
+
 /// The client's side of an exchange, borrowed from its connection.
 pub(super) struct Client<'c> {
     pub(super) http: &'c Rc<Http>,
@@ -73,7 +86,10 @@ pub(super) struct Exchange<'c> {
     start: usize,
     end: usize,
     /// The status sent to the client, 0 before.
-    pub(super) status: u16,
+    status: u16,
+    /// When the app's final head came, where somebody wants to know.
+    heard: Option<Instant>,
+    sent_to_client: u64,
     close: bool,
     app_keeps: bool,
     progress: bool,
@@ -98,6 +114,8 @@ impl<'c> Exchange<'c> {
             start: 0,
             end: 0,
             status: 0,
+            heard: None,
+            sent_to_client: 0,
             close: !plan.keep_alive,
             app_keeps: false,
             progress: true,
@@ -126,6 +144,11 @@ impl<'c> Exchange<'c> {
             Stage::Head(_) => Outcome::Refused(refuse(504, "the app did not answer in time")),
             _ => Outcome::Broken,
         })
+    }
+
+    /// How it ended.
+    pub(super) fn done(&self) -> Done {
+        Done { status: self.status, received: self.body_bytes, sent: self.sent_to_client, heard: self.heard }
     }
 
     /// Whether the app's connection can serve another request, which nothing else may follow.
@@ -351,6 +374,7 @@ impl<'c> Exchange<'c> {
             }
         }
         self.client.http.buffers.give_text(&mut reply);
+        self.sent_to_client += taken as u64;
         self.start += taken;
         if self.start == self.end {
             self.start = 0;
@@ -396,6 +420,7 @@ impl<'c> Exchange<'c> {
             return Ok(());
         }
         self.status = response.status;
+        self.heard = self.client.http.shared.log.as_ref().map(|_| Instant::now());
         self.app_keeps = response.keep_alive && !self.plan.old;
         self.close |= response.body == Framing::UntilClose || !self.uploaded || self.client.http.is_draining();
         let connection = match (self.close, self.plan.old) {

@@ -50,6 +50,12 @@ impl From<Refusal> for Denial {
 }
 
 impl Admitted {
+    /// Whom the access log names.
+    pub(super) fn name<'a>(&'a self, caller: &'a Caller) -> Option<&'a str> {
+        let subject = self.identity.as_ref().and_then(|identity| identity.subject.as_deref());
+        subject.or(caller.certificate_name.as_deref())
+    }
+
     /// What to write behind the request's own headers; `extra` is what [`admit`] filled.
     pub(super) fn added<'a>(&'a self, caller: &'a Caller, extra: &'a [u8]) -> Added<'a> {
         Added {

@@ -24,6 +24,7 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use super::access_log::{Ending, Entry};
 use super::authority;
 use super::backend::{self, Tries};
 use super::caller::Caller;
@@ -159,16 +160,33 @@ pub(super) async fn serve(http: Rc<Http>, door: Rc<Door>, caller: Caller, stream
     .await;
 }
 
+/// A request under way, as it is counted and told afterwards.
+#[derive(Clone)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) began: Instant,
+    /// Its line in the access log, taken by who ends it.
+    entry: Rc<Cell<Option<Box<Entry>>>>,
+}
+
+impl Asked {
+    /// The request was answered.
+    pub(super) fn answered(&self, http: &Http, status: u16, bytes: (u64, u64), heard: Option<Instant>) {
+        let app = heard.map(|heard| heard.saturating_duration_since(self.began));
+        let ending = Ending { status, received: bytes.0, sent: bytes.1, took: self.began.elapsed(), app };
+        http.answered(self.method, "2", self.entry.take(), ending);
+    }
+}
+
 async fn answer(open: Open, request: H2Request<Incoming>) -> H2Response<H2Body> {
-    let began = Instant::now();
     let method = Method::of(request.method().as_str());
+    let asked = Asked { method, began: Instant::now(), entry: Rc::default() };
     let grpc = h2_app::is_grpc(request.headers());
-    let metrics_of = Rc::clone(&open.0);
-    match pass(open, request, method, began).await {
+    let streams = Rc::clone(&open.0);
+    match pass(open, request, &asked).await {
         Ok(response) => response,
         Err((refusal, advice)) => {
-            let took = began.elapsed();
-            metrics_of.http.tally.request(method, "2", refusal.status, took);
+            asked.answered(&streams.http, refusal.status, (0, 0), None);
             if grpc { h2_app::grpc_answer(refusal) } else { own_answer(refusal, advice.as_ref()) }
         }
     }
@@ -177,18 +195,14 @@ async fn answer(open: Open, request: H2Request<Incoming>) -> H2Response<H2Body> 
 /// The answer, and what to do about it.
 pub(super) type Failure = (Refusal, Option<Advice>);
 
-async fn pass(
-    open: Open,
-    request: H2Request<Incoming>,
-    method: Method,
-    began: Instant,
-) -> Result<H2Response<H2Body>, Failure> {
+async fn pass(open: Open, request: H2Request<Incoming>, asked: &Asked) -> Result<H2Response<H2Body>, Failure> {
+    let method = asked.method;
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
     let mut out = open.0.http.buffers.text();
     let mut first = true;
     let framing = loop {
-        match head(&open.0, &parts, ended, &mut out, std::mem::take(&mut first)) {
+        match head(&open.0, &parts, ended, &mut out, (std::mem::take(&mut first), &asked.entry)) {
             Ok(framing) => break framing,
             Err(Denial::Refused { refusal, advice }) => return Err((refusal, advice)),
             Err(Denial::KeyWanted(issuer)) => open.0.http.await_key(issuer).await,
@@ -196,7 +210,7 @@ async fn pass(
     };
     if open.0.http.config.upstream_h2c {
         let takes_trailers = parts.headers.get(header::TE).is_some_and(|te| te == "trailers");
-        let answer = h2_app::pass(open, &out, takes_trailers, body, (method, began)).await;
+        let answer = h2_app::pass(open, &out, takes_trailers, body, asked.clone()).await;
         return answer;
     }
     let replayable = ended && method.is_idempotent();
@@ -211,7 +225,7 @@ async fn pass(
             Some(socket) => socket,
             None => dial(&open.0, &mut tries).await?,
         };
-        let mut stream = AppStream::new(open, socket, upload, to_head, (method, began));
+        let mut stream = AppStream::new(open, socket, upload, to_head, asked.clone());
         let patience = stream.open.0.http.config.upstream_timeout;
         let heard = tokio::time::timeout(patience, poll_fn(|cx| stream.poll_head(cx))).await;
         match heard {
@@ -237,7 +251,7 @@ fn head(
     parts: &request::Parts,
     ended: bool,
     out: &mut Vec<u8>,
-    first: bool,
+    (first, entry): (bool, &Cell<Option<Box<Entry>>>),
 ) -> Result<Framing, Denial> {
     let cookies = joined_cookies(parts);
     let mut headers = Vec::with_capacity(parts.headers.len());
@@ -297,12 +311,17 @@ fn head(
         facts,
     };
     let mut extra = streams.http.buffers.text();
+    entry.set(streams.http.entry(&streams.caller, "HTTP/2", Some(&request)));
     if first {
         gate::count(&streams.http, &streams.caller, &request)?;
     }
     let admitted = gate::admit(&streams.http, &streams.caller, &request, &mut extra)?;
     if chunked && !streams.http.config.upstream_h2c {
         extra.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    if let Some(mut line) = entry.take() {
+        line.admitted(admitted.name(&streams.caller), &mut extra);
+        entry.set(Some(line));
     }
     forward::request_head(out, None, &request, &admitted.added(&streams.caller, &extra));
     streams.http.buffers.give_text(&mut extra);

@@ -17,9 +17,8 @@ use hyper::http::{HeaderMap, HeaderName, HeaderValue, Request as H2Request, Resp
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::backend::Tries;
-use super::h2::{Failure, OnThisThread, Open, Streams, dial};
+use super::h2::{Asked, Failure, OnThisThread, Open, Streams, dial};
 use super::h2_stream::H2Body;
-use super::metrics::Method;
 use super::names::{Class, classify};
 use super::request::{MAX_HEADERS, Refusal, refuse};
 
@@ -63,10 +62,10 @@ pub(super) async fn pass(
     head: &[u8],
     takes_trailers: bool,
     body: Incoming,
-    request: (Method, Instant),
+    asked: Asked,
 ) -> Result<H2Response<H2Body>, Failure> {
-    let too_large = Rc::new(Cell::new(false));
-    let body = UpBody { body, open: open.another(), bytes: 0, too_large: Rc::clone(&too_large) };
+    let (too_large, bytes) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
+    let body = UpBody { body, open: open.another(), bytes: Rc::clone(&bytes), too_large: Rc::clone(&too_large) };
     let mut request_of_app = read_back(head, takes_trailers, body)?;
     let patience = open.0.http.config.upstream_timeout;
     let mut tries = Tries::new(&open.0.http);
@@ -83,7 +82,9 @@ pub(super) async fn pass(
             Err(_) => return Err((refuse(504, "the app did not answer in time"), None)),
             Ok(Ok(answer)) => {
                 let (parts, body) = answer.into_parts();
-                let relayed = Relayed { open, body, status: parts.status.as_u16(), request };
+                let heard = open.0.http.shared.log.as_ref().map(|_| Instant::now());
+                let status = parts.status.as_u16();
+                let relayed = Relayed { open, body, status, asked, heard, received: bytes, sent: 0 };
                 return Ok(H2Response::from_parts(parts, H2Body::Relayed(Box::new(relayed))));
             }
             Ok(Err(failed)) => failed,
@@ -132,7 +133,7 @@ fn read_back(head: &[u8], takes_trailers: bool, body: UpBody) -> Result<H2Reques
 pub(super) struct UpBody {
     body: Incoming,
     open: Open,
-    bytes: u64,
+    bytes: Rc<Cell<u64>>,
     too_large: Rc<Cell<bool>>,
 }
 
@@ -148,9 +149,10 @@ impl Body for UpBody {
             None => return Poll::Ready(None),
         };
         this.open.progress();
-        this.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        let bytes = this.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64);
+        this.bytes.set(bytes);
         let config = &this.open.0.http.config;
-        if config.max_body_bytes.is_some_and(|most| this.bytes > most) {
+        if config.max_body_bytes.is_some_and(|most| bytes > most) {
             this.too_large.set(true);
             return Poll::Ready(Some(Err(io::ErrorKind::FileTooLarge.into())));
         }
@@ -188,7 +190,10 @@ pub(super) struct Relayed {
     open: Open,
     body: Incoming,
     status: u16,
-    request: (Method, Instant),
+    asked: Asked,
+    heard: Option<Instant>,
+    received: Rc<Cell<u64>>,
+    sent: u64,
 }
 
 impl Relayed {
@@ -196,6 +201,9 @@ impl Relayed {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         self.open.progress();
+        if let Some(Ok(frame)) = &frame {
+            self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
         Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)))
     }
 
@@ -210,8 +218,7 @@ impl Relayed {
 
 impl Drop for Relayed {
     fn drop(&mut self) {
-        let (method, began) = self.request;
-        self.open.0.http.tally.request(method, "2", self.status, began.elapsed());
+        self.asked.answered(&self.open.0.http, self.status, (self.received.get(), self.sent), self.heard);
     }
 }
 

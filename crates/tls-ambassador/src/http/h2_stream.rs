@@ -12,9 +12,8 @@ use hyper::http::{HeaderName, HeaderValue, Response as H2Response, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
-use super::h2::Open;
+use super::h2::{Asked, Open};
 use super::h2_app::Relayed;
-use super::metrics::Method;
 use super::request::{MAX_HEADERS, Refusal, Scan, refuse};
 use super::response::Response;
 use crate::socket::Socket;
@@ -71,8 +70,11 @@ pub(super) struct AppStream {
     upload: Upload,
     upload_failed: bool,
     to_head: bool,
-    request: (Method, Instant),
+    asked: Asked,
     status: u16,
+    /// When the app's head came, where somebody wants to know.
+    heard: Option<Instant>,
+    sent: u64,
     app_keeps: bool,
     framing: Framing,
     /// Bytes that arrived with the head and belong to the body.
@@ -81,21 +83,17 @@ pub(super) struct AppStream {
 }
 
 impl AppStream {
-    pub(super) fn new(
-        open: Open,
-        socket: Socket,
-        upload: Upload,
-        to_head: bool,
-        request: (Method, Instant),
-    ) -> AppStream {
+    pub(super) fn new(open: Open, socket: Socket, upload: Upload, to_head: bool, asked: Asked) -> AppStream {
         AppStream {
             open,
             socket: Some(socket),
             upload,
             upload_failed: false,
             to_head,
-            request,
+            asked,
             status: 0,
+            heard: None,
+            sent: 0,
             app_keeps: false,
             framing: Framing::Done,
             rest: Vec::new(),
@@ -175,6 +173,7 @@ impl AppStream {
             }
         }
         self.status = response.status;
+        self.heard = self.open.0.http.shared.log.as_ref().map(|_| Instant::now());
         self.app_keeps = response.keep_alive;
         self.framing = response.body;
         Ok(Some(head))
@@ -266,6 +265,7 @@ impl AppStream {
                 let data = Bytes::copy_from_slice(&self.rest[run.skip..run.skip + run.data]);
                 self.rest.drain(..run.skip + run.data);
                 if !data.is_empty() {
+                    self.sent += data.len() as u64;
                     return Poll::Ready(Some(Ok(data)));
                 }
             }
@@ -298,8 +298,7 @@ impl Drop for AppStream {
     fn drop(&mut self) {
         let http = &self.open.0.http;
         if self.status != 0 && self.counted {
-            let (method, began) = self.request;
-            http.tally.request(method, "2", self.status, began.elapsed());
+            self.asked.answered(http, self.status, (self.upload.bytes, self.sent), self.heard);
         }
         http.buffers.give_text(&mut self.upload.out);
     }

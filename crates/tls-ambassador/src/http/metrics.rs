@@ -156,9 +156,12 @@ impl Collector for Tallies {
     }
 }
 
+/// Who has keys, by issuer.
+type Holders = Vec<(String, Arc<Verifier>)>;
+
 /// Ages of the key sets in use, computed when somebody asks.
 #[derive(Debug, Default, Clone)]
-struct Ages(Arc<Mutex<Vec<(String, Arc<Verifier>)>>>);
+struct Ages(Arc<Mutex<Holders>>);
 
 impl Collector for Ages {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
@@ -186,6 +189,8 @@ pub struct Metrics {
     tokens: Family<IssuerLabels, Counter>,
     fetches: Family<IssuerLabels, Counter>,
     ages: Ages,
+    /// Lines of the access log that found no room.
+    pub(super) lost_lines: Counter,
     /// Requests without a token where one was needed or allowed.
     pub(super) no_token: Counter,
     /// Tokens that name no known issuer, and what is no token at all.
@@ -200,6 +205,7 @@ impl Metrics {
         let metrics = Metrics {
             no_token: of_nobody("missing"),
             nobodys_token: of_nobody("invalid"),
+            lost_lines: Counter::default(),
             tallies: Tallies::default(),
             fetches: Family::default(),
             ages: Ages::default(),
@@ -208,6 +214,8 @@ impl Metrics {
         registry.register_collector(Box::new(metrics.tallies.clone()));
         registry.register_collector(Box::new(metrics.ages.clone()));
         registry.register("tls_ambassador_jwt", "Tokens judged, by issuer and result", metrics.tokens.clone());
+        let help = "Lines of the access log that stdout had no room for";
+        registry.register("tls_ambassador_access_log_dropped", help, metrics.lost_lines.clone());
         let help = "Readings of a key set, by issuer and result";
         registry.register("tls_ambassador_jwks_fetch", help, metrics.fetches.clone());
         metrics

@@ -12,6 +12,7 @@
 //! ```
 //! Everything up to `forward` is pure. `gate` is the one function that both protocols ask.
 
+mod access_log;
 pub mod authority;
 mod backend;
 mod bearer;
@@ -40,6 +41,7 @@ mod worker;
 
 use std::rc::Rc;
 
+pub use access_log::LogWriter;
 pub use config::{HttpArgs, HttpConfig};
 pub use worker::{Http, HttpShared};
 

@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 use kit_admin::Admin;
 use kit_run::Error;
 
+use super::access_log::{AccessLog, Ending, Entry, LogWriter};
 use super::buffers::Buffers;
+use super::caller::Caller;
 use super::config::HttpConfig;
 use super::h2_app::Channel;
-use super::metrics::{Metrics, Tally};
+use super::metrics::{Method, Metrics, Tally};
 use super::pool::Pool;
 use super::rate::Limiter;
+use super::request::Request;
 use super::timers::Timers;
 use crate::jwt::{Cache, Issuers, keeper};
 use crate::server::Door;
@@ -31,6 +34,7 @@ pub struct HttpShared {
     /// None: tokens are no rule of access.
     pub(super) issuers: Option<Issuers>,
     pub(super) limiter: Option<Limiter>,
+    pub(super) log: Option<Arc<AccessLog>>,
 }
 
 impl HttpShared {
@@ -43,7 +47,18 @@ impl HttpShared {
         let metrics = admin.register(Metrics::register);
         let issuers = if config.jwt.is_empty() { None } else { Some(Issuers::new(&config.jwt, admin, &metrics)?) };
         let limiter = config.rate.map(Limiter::new);
-        Ok(HttpShared { config: Arc::new(config), metrics, issuers, limiter })
+        let log = config.access_log.then(|| Arc::new(AccessLog::new(metrics.lost_lines.clone())));
+        Ok(HttpShared { config: Arc::new(config), metrics, issuers, limiter, log })
+    }
+
+    /// Writes the access log, where there is one, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// Exit code 1 when stdout was closed at the start or the system has no thread left.
+    pub fn start_log(&self) -> Result<Option<LogWriter>, Error> {
+        let Some(log) = &self.log else { return Ok(None) };
+        let started = log.start(kit_run::stdout("tls-ambassador")?);
+        started.map(Some).map_err(|error| Error::failed("cannot write the access log").caused_by(error))
     }
 
     /// Keeps token keys fresh; runs until it is dropped.
@@ -98,6 +113,24 @@ impl Http {
             sweeping: Cell::new(false),
             shared,
             config,
+        }
+    }
+
+    /// Begins a request's line in the access log, where there is one.
+    pub(super) fn entry(
+        &self,
+        caller: &Caller,
+        protocol: &str,
+        request: Option<&Request<'_, '_>>,
+    ) -> Option<Box<Entry>> {
+        self.shared.log.as_ref().map(|log| Box::new(log.begin(caller, protocol, request)))
+    }
+
+    /// Counts an answered request and ends its line.
+    pub(super) fn answered(&self, method: Method, protocol: &'static str, entry: Option<Box<Entry>>, ending: Ending) {
+        self.tally.request(method, protocol, ending.status, ending.took);
+        if let (Some(entry), Some(log)) = (entry, &self.shared.log) {
+            log.end(*entry, ending);
         }
     }
 

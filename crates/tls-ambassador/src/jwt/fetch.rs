@@ -79,8 +79,12 @@ async fn get_now(url: &Url, rules: &Rules<'_>) -> Result<Fetched, FetchError> {
     let socket = dial(url, rules).await?;
     let reach = Reach::of(socket.peer_addr()?.ip());
     let socket = Socket::tcp(socket);
-    let question =
-        Question { path: &url.path, authority: &url.authority, credential: rules.credential, most: MAX_SET_BYTES };
+    let question = Question {
+        path: &url.path,
+        authority: &url.authority,
+        credential: rules.credential,
+        most: Some(MAX_SET_BYTES),
+    };
     let Answer { status, body } = if url.secure {
         let files =
             kit_tls::client::Files { authorities: rules.authorities.map(Path::to_path_buf), ..Default::default() };
