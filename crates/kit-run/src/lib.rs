@@ -24,9 +24,9 @@ mod stdout;
 
 pub use context::{Context, Environment, Signal, SignalStream};
 pub use error::Error;
-pub use logs::notice;
+pub use logs::{log_level, notice, set_log_level};
 pub use process::{main, main_blocking};
-pub use request::{Common, LogFormat, Tool, edits, parse};
+pub use request::{Common, LogFormat, Setting, Tool, edits, parse};
 pub use shutdown::{Shutdown, Trigger};
 pub use stdout::stdout;
 

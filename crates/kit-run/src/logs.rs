@@ -3,20 +3,55 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 use crate::{Common, LogFormat};
 
 /// Kubernetes shows at most this many bytes of a container's termination message.
 const TERMINATION_MESSAGE_BYTES: usize = 4096;
 
-/// Sends `tracing` events to stderr, as lines of text or of JSON.
-pub(crate) fn start(common: &Common) {
+/// The level in use, for tools that let it be changed.
+static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// Which log events are written now, as `--log-level` takes it; `None` for a tool whose level stays as it was.
+#[must_use]
+pub fn log_level() -> Option<String> {
+    LEVEL.get()?.with_current(ToString::to_string).ok()
+}
+
+/// Changes which log events are written, from now on and in all threads: what `--log-level` takes.
+///
+/// # Errors
+/// Text that is no level, with those that there are; a tool without [`crate::Tool::LOG_LEVEL_CHANGES`].
+pub fn set_log_level(text: &str) -> Result<(), &'static str> {
+    let level = crate::request::log_level(text)?;
+    let handle = LEVEL.get().ok_or("the level of this tool stays as it was at the start")?;
+    handle.reload(level).map_err(|_| "the log has ended")
+}
+
+/// Sends `tracing` events to stderr, as lines of text or of JSON. Where the level `changes`, each event that is not ruled out for
+/// good takes a lock to be read.
+pub(crate) fn start(common: &Common, changes: bool) {
     let filter: Targets = common.log_level.clone();
-    let registry = tracing_subscriber::registry().with(filter);
+    if changes {
+        let (filter, handle) = reload::Layer::new(filter);
+        let _already_started = LEVEL.set(handle);
+        begin(common, tracing_subscriber::registry().with(filter));
+    } else {
+        begin(common, tracing_subscriber::registry().with(filter));
+    }
+}
+
+fn begin<S>(common: &Common, registry: S)
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
     // A second start, as in tests that call `main` twice, keeps the first subscriber.
     let _already_started = match common.log_format {
         LogFormat::Text => registry

@@ -1,6 +1,5 @@
 //! From `main` to the exit code.
 
-use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -76,8 +75,10 @@ fn start<A: Tool>(run: impl FnOnce(A, Common, Environment) -> Result<(), Error>)
     let termination_log = termination_log::<A>(&environment);
     #[cfg(panic = "abort")]
     end_at_panics(A::NAME, termination_log.clone());
-    let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let outcome = match request::interpret::<A>(argv, &environment) {
+    let mut argv = std::env::args_os();
+    let program = argv.next().map(PathBuf::from).unwrap_or_default();
+    let argv = A::compat_as(program.file_name().unwrap_or_default(), argv.collect());
+    let outcome = match argv.and_then(|argv| request::interpret::<A>(argv, &environment)) {
         Ok(outcome) => outcome,
         Err(error) => return close(&error, &termination_log),
     };
@@ -88,7 +89,7 @@ fn start<A: Tool>(run: impl FnOnce(A, Common, Environment) -> Result<(), Error>)
             return if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
     };
-    logs::start(&common);
+    logs::start(&common, A::LOG_LEVEL_CHANGES);
     match run(*args, common, environment) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => close(&error, &termination_log),

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -24,6 +25,29 @@ pub trait Tool: clap::Parser {
     /// Names with the tool's prefix that are not flags and belong to somebody else.
     const FOREIGN_ENV: &'static [&'static str] = &[];
 
+    /// Whether [`crate::set_log_level`] works while the tool runs; it costs bytes and a lock for each event.
+    const LOG_LEVEL_CHANGES: bool = false;
+
+    /// The flag, without the dashes, that names a configuration file, for a tool that reads one by [`Tool::configuration`].
+    const CONFIG: Option<&'static str> = None;
+
+    /// The values in a configuration file, each under the name of the flag that it stands for. They count less than variables and
+    /// typed flags; a name that is no flag is refused by the caller.
+    ///
+    /// # Errors
+    /// A file that cannot be read or understood.
+    fn configuration(_path: &Path) -> Result<Vec<Setting>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// As [`Tool::compat`] for a program that was started under another name: the base name of `argv[0]`.
+    ///
+    /// # Errors
+    /// As for [`Tool::compat`].
+    fn compat_as(_program: &OsStr, argv: Vec<OsString>) -> Result<Vec<OsString>, Error> {
+        Self::compat(argv)
+    }
+
     /// Turns the spellings of a peer into the tool's own. Gets and returns the arguments behind the program's name.
     ///
     /// # Errors
@@ -31,6 +55,17 @@ pub trait Tool: clap::Parser {
     fn compat(argv: Vec<OsString>) -> Result<Vec<OsString>, Error> {
         Ok(argv)
     }
+}
+
+/// One value of a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The flag, without the dashes.
+    pub flag: String,
+    /// What would be typed behind it. A flag that may be repeated may have several settings.
+    pub value: String,
+    /// Where it stands, counted from one.
+    pub line: usize,
 }
 
 /// The flags that every tool has.
@@ -58,7 +93,7 @@ pub enum LogFormat {
 /// # Errors
 /// Exactly what the tool would print before it ends with code 2; `--help` and `--version` are refused here.
 pub fn parse<A: Tool>(argv: Vec<OsString>, environment: &Environment) -> Result<(A, Common), Error> {
-    match interpret(argv, environment)? {
+    match interpret(A::compat(argv)?, environment)? {
         Outcome::Run(args, common) => Ok((*args, common)),
         Outcome::Print(_) => Err(Error::request("the arguments ask for help, not for a run")),
     }
@@ -71,11 +106,14 @@ pub(crate) enum Outcome<A> {
     Print(String),
 }
 
+/// Reads a command line in the tool's own spelling.
 pub(crate) fn interpret<A: Tool>(argv: Vec<OsString>, environment: &Environment) -> Result<Outcome<A>, Error> {
     let command = command::<A>();
     refuse_unknown_names::<A>(&command, environment)?;
-    let argv = A::compat(argv)?;
-    let (argv, completed) = complete(&command, A::NAME, argv, environment);
+    let file = settings_file::<A>(&command, &argv, environment);
+    let settings = file.as_deref().map(A::configuration).transpose()?.unwrap_or_default();
+    let settings = Settings { config: A::CONFIG, file: file.unwrap_or_default(), all: settings };
+    let (argv, completed) = complete(&command, A::NAME, argv, environment, &settings)?;
     let parsed = command.try_get_matches_from(std::iter::once(OsString::from(A::NAME)).chain(argv));
     let matches = match parsed {
         Ok(matches) => matches,
@@ -87,6 +125,55 @@ pub(crate) fn interpret<A: Tool>(argv: Vec<OsString>, environment: &Environment)
     let common = common(&matches);
     let args = A::from_arg_matches(&matches).map_err(|error| refusal(&error, A::NAME, &completed))?;
     Ok(Outcome::Run(Box::new(args), common))
+}
+
+/// The values of a configuration file.
+#[derive(Debug, Default)]
+struct Settings {
+    /// The flag that names the file.
+    config: Option<&'static str>,
+    file: PathBuf,
+    all: Vec<Setting>,
+}
+
+impl Settings {
+    fn of(&self, flag: &str) -> Vec<&Setting> {
+        self.all.iter().filter(|setting| setting.flag == flag).collect()
+    }
+
+    fn refuse_unknown(&self, known: &[String]) -> Result<(), Error> {
+        let file = self.file.display();
+        for Setting { flag, line, .. } in &self.all {
+            if Some(flag.as_str()) == self.config {
+                return Err(Error::request(format!("line {line} of {file} names another file"))
+                    .hint(format!("--{flag} is for the command line: one file holds all")));
+            }
+            if !known.contains(flag) {
+                let near = nearest(flag, known).map(|near| format!("did you mean {near}?"));
+                return Err(Error::request(format!("unknown key {flag:?} in line {line} of {file}"))
+                    .hint(near.unwrap_or_else(|| "keys are the names of flags, without the dashes".to_owned())));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file that the command line, else the environment names, where the selected command takes one.
+fn settings_file<A: Tool>(command: &Command, argv: &[OsString], environment: &Environment) -> Option<PathBuf> {
+    let config = A::CONFIG?;
+    let (leaf, depth) = selected(command, argv);
+    leaf.get_arguments().find(|arg| arg.get_long() == Some(config))?;
+    let flag = format!("--{config}");
+    let mut typed = None;
+    let mut tokens = argv[depth..].iter().take_while(|token| *token != "--");
+    while let Some(token) = tokens.next() {
+        if token.to_str() == Some(flag.as_str()) {
+            typed = tokens.next().map(PathBuf::from);
+        } else if let Some(path) = token.to_str().and_then(|token| token.strip_prefix(&flag)?.strip_prefix('=')) {
+            typed = Some(PathBuf::from(path));
+        }
+    }
+    typed.or_else(|| environment.get(variable(A::NAME, config)).map(PathBuf::from))
 }
 
 /// `log-tailer` -> `LOG_TAILER`.
@@ -135,7 +222,7 @@ fn command<A: Tool>() -> Command {
 }
 
 /// Reads `info` or `info,target=debug`. A lone word must be a level: `Targets` would take a misspelt one for a target.
-fn log_level(text: &str) -> Result<Targets, &'static str> {
+pub(crate) fn log_level(text: &str) -> Result<Targets, &'static str> {
     const LEVELS: &str = "write error, warn, info, debug, trace or off";
     let lone_words = text.split(',').filter(|part| !part.contains('='));
     for word in lone_words {
@@ -232,6 +319,9 @@ pub fn edits(a: &[u8], b: &[u8]) -> usize {
     row[b.len()]
 }
 
+/// The whole command line, and for error texts which flag came from where.
+type Completed = (Vec<OsString>, Vec<(String, String)>);
+
 /// Puts the values that the environment has, and the command line has not, behind the names of the subcommands.
 ///
 /// Returns the new arguments and, for error texts, which flag came from which variable. Values stand as `--flag=value`
@@ -242,11 +332,13 @@ fn complete(
     tool: &str,
     argv: Vec<OsString>,
     environment: &Environment,
-) -> (Vec<OsString>, Vec<(String, String)>) {
+    settings: &Settings,
+) -> Result<Completed, Error> {
     // Reading the command line a first time costs as much as all else of a start; mostly there is nothing to complete.
     let prefix = format!("{}_", prefix(tool));
-    if !environment.iter().any(|(name, _)| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
-        return (argv, Vec::new());
+    let any_variable = environment.iter().any(|(name, _)| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
+    if !any_variable && settings.all.is_empty() {
+        return Ok((argv, Vec::new()));
     }
     let (leaf, depth) = selected(command, &argv);
     let typed = typed(command, tool, &argv);
@@ -254,20 +346,40 @@ fn complete(
     let mut positionals: Vec<OsString> = Vec::new();
     let mut completed = Vec::new();
     let global = command.get_arguments().filter(|arg| arg.is_global_set() && !std::ptr::eq(leaf, command));
-    for arg in leaf.get_arguments().chain(global) {
-        let Some(name) = flag(arg) else { continue };
+    let all: Vec<(&Arg, String)> =
+        leaf.get_arguments().chain(global).filter_map(|arg| Some((arg, flag(arg)?))).collect();
+    if !settings.all.is_empty() {
+        let known: Vec<String> = all.iter().map(|(_, name)| name.clone()).collect();
+        settings.refuse_unknown(&known)?;
+    }
+    for (arg, name) in all {
         let variable = variable(tool, &name);
-        let Some(value) = environment.get(&variable) else { continue };
         let repeatable = matches!(arg.get_action(), ArgAction::Append | ArgAction::Count) || arg.is_positional();
         if repeatable && typed.contains(arg.get_id().as_str()) {
             continue;
         }
+        let Some(value) = environment.get(&variable) else {
+            let found = settings.of(&name);
+            if let ([first, second, ..], false) = (found.as_slice(), repeatable) {
+                let file = settings.file.display();
+                return Err(Error::request(format!(
+                    "{name} stands in lines {} and {} of {file}",
+                    first.line, second.line
+                ))
+                .hint(format!("--{name} has one value")));
+            }
+            for Setting { value, line, .. } in found {
+                flags.extend(as_tokens(arg, &name, OsStr::new(value)));
+                completed.push((format!("--{name}"), format!("line {line} of {}", settings.file.display())));
+            }
+            continue;
+        };
         if arg.is_positional() {
             positionals.extend(lines(value));
         } else {
             flags.extend(as_tokens(arg, &name, value));
         }
-        completed.push((format!("--{name}"), variable));
+        completed.push((format!("--{name}"), format!("the variable {variable}")));
     }
     let mut argv = argv;
     let typed_rest = argv.split_off(depth);
@@ -280,7 +392,7 @@ fn complete(
         argv.push("--".into());
         argv.extend(positionals);
     }
-    (argv, completed)
+    Ok((argv, completed))
 }
 
 /// The subcommand that the arguments select, and how many of them stand up to its name.
@@ -362,7 +474,7 @@ fn refusal(error: &clap::Error, tool: &str, completed: &[(String, String)]) -> E
         _ => None,
     };
     let hint = match (origin, tip) {
-        (Some((flag, variable)), _) => format!("the value of {flag} came from the variable {variable}"),
+        (Some((flag, origin)), _) => format!("the value of {flag} came from {origin}"),
         (None, Some(tip)) => tip.lines().next().unwrap_or(tip).to_owned(),
         (None, None) => format!("see {tool} --help"),
     };

@@ -13,6 +13,9 @@ struct Args {
     /// Quiet
     #[arg(long)]
     quiet: bool,
+    /// File with flags
+    #[arg(long)]
+    flags: Option<PathBuf>,
     /// Files
     #[arg(value_name = "FILE")]
     file: Vec<OsString>,
@@ -33,6 +36,17 @@ enum Sub {
 impl Tool for Args {
     const NAME: &'static str = "log-tailer";
     const GRACE_ALIASES: &'static [&'static str] = &["drain-timeout"];
+    const CONFIG: Option<&'static str> = Some("flags");
+
+    /// The path itself is the file: `flag=value` separated by `;`.
+    fn configuration(path: &Path) -> Result<Vec<Setting>, Error> {
+        let text = path.to_str().unwrap();
+        let setting = |(at, pair): (usize, &str)| {
+            let (flag, value) = pair.split_once('=').unwrap();
+            Setting { flag: flag.to_owned(), value: value.to_owned(), line: at + 1 }
+        };
+        Ok(text.split(';').enumerate().map(setting).collect())
+    }
 }
 
 fn read(argv: &[&str], environment: &[(&str, &str)]) -> Result<(Args, Common), Error> {
@@ -63,6 +77,30 @@ fn repeatable_values_stand_one_a_line_and_are_replaced_as_a_whole() {
     let (args, _) = read(&["--label", "c=3", "/three"], &environment).unwrap();
     assert_eq!(args.label, ["c=3"]);
     assert_eq!(args.file, ["/three"]);
+}
+
+#[test]
+fn a_file_counts_less_than_a_variable_and_that_less_than_a_flag() {
+    let file = ["--flags", "poll=1s;label=x;label=y;quiet=true"];
+    let (args, _) = read(&file, &[]).unwrap();
+    assert_eq!((args.poll, args.label.join("+").as_str(), args.quiet), (Duration::from_secs(1), "x+y", true));
+    assert_eq!(read(&file, &[("LOG_TAILER_POLL", "2s")]).unwrap().0.poll, Duration::from_secs(2));
+    let typed = [&file[..], &["--poll=3s", "--label", "z"]].concat();
+    let (args, _) = read(&typed, &[("LOG_TAILER_POLL", "2s")]).unwrap();
+    assert_eq!((args.poll, args.label), (Duration::from_secs(3), vec!["z".to_owned()]));
+    assert_eq!(read(&[], &[("LOG_TAILER_LABEL", "v"), ("LOG_TAILER_FLAGS", "label=x")]).unwrap().0.label, ["v"]);
+    assert!(read(&["healthcheck", "--path", "/x"], &[("LOG_TAILER_FLAGS", "no=1")]).is_ok(), "not for this command");
+}
+
+#[test]
+fn a_key_of_a_file_that_is_no_flag_or_has_a_bad_value_is_told_with_its_line() {
+    assert_eq!(
+        refused(&["--flags=quiet=true;pol=1s"], &[]),
+        "error: unknown key \"pol\" in line 2 of quiet=true;pol=1s\nhint: did you mean poll?\n"
+    );
+    assert!(refused(&["--flags=poll=1"], &[]).ends_with("hint: the value of --poll came from line 1 of poll=1\n"));
+    assert!(refused(&["--flags=poll=1s;poll=2s"], &[]).starts_with("error: poll stands in lines 1 and 2 of "));
+    assert!(refused(&["--flags=flags=x"], &[]).starts_with("error: line 1 of flags=x names another file\n"));
 }
 
 #[test]
