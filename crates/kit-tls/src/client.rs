@@ -50,7 +50,10 @@ pub fn load(files: &Files, settings: &Settings) -> Result<Material<ClientConfig>
     let provider = settings.policy.provider();
     let first = files.paths().into_iter().next().unwrap_or_default();
     let unusable = |reason: String| LoadError::Unusable { path: first.clone(), reason };
-    let trust = if settings.pins.is_empty() { chain(files, &provider)? } else { Trust::Pins(settings.pins.clone()) };
+    let (trust, authorities) = match settings.pins.as_slice() {
+        [] => chain(files, &provider)?,
+        pins => (Trust::Pins(pins.to_vec()), 0),
+    };
     let verifier = AdmittedServers { trust, admit: settings.admit.clone(), provider: Arc::clone(&provider) };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_protocol_versions(&settings.policy.versions());
@@ -68,19 +71,20 @@ pub fn load(files: &Files, settings: &Settings) -> Result<Material<ClientConfig>
     config.alpn_protocols.clone_from(&settings.alpn);
     // A resumed session skips the verifier: a narrowed rule, a new CA or a revocation would not be seen.
     config.resumption = Resumption::disabled();
-    Ok(Material { config: Arc::new(config), certificates })
+    Ok(Material { config: Arc::new(config), certificates, authorities })
 }
 
-fn chain(files: &Files, provider: &Arc<rustls::crypto::CryptoProvider>) -> Result<Trust, LoadError> {
+fn chain(files: &Files, provider: &Arc<rustls::crypto::CryptoProvider>) -> Result<(Trust, usize), LoadError> {
     let roots = match &files.authorities {
         Some(path) => pem::authorities(path)?,
         None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
     };
+    let authorities = roots.len();
     let mut builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     if let Some(path) = &files.revocations {
         builder = builder.with_crls(pem::revocations(path)?).only_check_end_entity_revocation();
     }
     let at_fault = files.revocations.as_ref().or(files.authorities.as_ref()).cloned().unwrap_or_default();
     let unusable = |error| LoadError::Unusable { path: at_fault, reason: format!("{error}") };
-    builder.build().map(|verifier| Trust::Chain(verifier)).map_err(unusable)
+    builder.build().map(|verifier| (Trust::Chain(verifier), authorities)).map_err(unusable)
 }

@@ -25,10 +25,10 @@ mod verify;
 
 pub use error::LoadError;
 pub use leaf::{Leaf, LeafError};
-pub use provider::{Policy, Version};
+pub use provider::{Policy, Version, group, suites};
 pub use rustls;
 pub use store::{Certificate, Event, Material, Store};
-pub use verify::Admit;
+pub use verify::{Admit, take_refused_certificate};
 
 /// SHA-256, for pins and for names of things in logs.
 #[must_use]

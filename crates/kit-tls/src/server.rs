@@ -93,9 +93,9 @@ pub fn load(files: &Files, settings: &Settings) -> Result<Material<ServerConfig>
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_protocol_versions(&settings.policy.versions());
     let builder = builder.map_err(|error| unusable(error.to_string()))?;
-    let builder = match client_verifier(files, settings, &provider)? {
-        Some(verifier) => builder.with_client_cert_verifier(verifier),
-        None => builder.with_no_client_auth(),
+    let (builder, authorities) = match client_verifier(files, settings, &provider)? {
+        Some((verifier, authorities)) => (builder.with_client_cert_verifier(verifier), authorities),
+        None => (builder.with_no_client_auth(), 0),
     };
     let mut config = builder.with_cert_resolver(Arc::new(names));
     config.alpn_protocols.clone_from(&settings.alpn);
@@ -107,18 +107,22 @@ pub fn load(files: &Files, settings: &Settings) -> Result<Material<ServerConfig>
         }
         None => config.send_tls13_tickets = 0,
     }
-    Ok(Material { config: Arc::new(config), certificates })
+    Ok(Material { config: Arc::new(config), certificates, authorities })
 }
+
+/// Who judges clients, and how many authorities it trusts.
+type Verifier = (Arc<dyn ClientCertVerifier>, usize);
 
 fn client_verifier(
     files: &Files,
     settings: &Settings,
     provider: &Arc<CryptoProvider>,
-) -> Result<Option<Arc<dyn ClientCertVerifier>>, LoadError> {
+) -> Result<Option<Verifier>, LoadError> {
     let Some(path) = files.client_authorities.as_ref().filter(|_| settings.client_auth != ClientAuth::None) else {
         return Ok(None);
     };
     let roots = Arc::new(pem::authorities(path)?);
+    let authorities = roots.len();
     let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
     if settings.client_auth == ClientAuth::Optional {
         builder = builder.allow_unauthenticated();
@@ -129,10 +133,7 @@ fn client_verifier(
     let at_fault = files.revocations.as_ref().unwrap_or(path);
     let unusable = |error| LoadError::Unusable { path: at_fault.clone(), reason: format!("{error}") };
     let inner = builder.build().map_err(unusable)?;
-    Ok(Some(match &settings.admit {
-        Some(admit) => Arc::new(AdmittedClients { inner, admit: admit.clone() }),
-        None => inner,
-    }))
+    Ok(Some((Arc::new(AdmittedClients { inner, admit: settings.admit.clone() }), authorities)))
 }
 
 thread_local! {

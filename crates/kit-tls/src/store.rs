@@ -21,6 +21,8 @@ pub struct Material<C> {
     pub config: Arc<C>,
     /// Own certificates; empty for a client that presents none.
     pub certificates: Vec<Certificate>,
+    /// How many authorities are trusted.
+    pub authorities: usize,
 }
 
 /// An own certificate and where it came from.
@@ -43,6 +45,14 @@ impl Certificate {
         } else {
             None
         }
+    }
+}
+
+impl Certificate {
+    /// The end of its time as `2026-11-21T12:00:00Z`.
+    #[must_use]
+    pub fn not_after(&self) -> String {
+        Utc(self.leaf.not_after).to_string()
     }
 }
 

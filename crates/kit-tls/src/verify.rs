@@ -37,11 +37,29 @@ impl fmt::Debug for Admit {
     }
 }
 
+thread_local! {
+    static JUDGED: std::cell::Cell<Option<Vec<u8>>> = const { std::cell::Cell::new(None) };
+}
+
+/// The certificate (DER) that a verifier refused last on this thread, once: for logs, since a failed handshake keeps none.
+#[must_use]
+pub fn take_refused_certificate() -> Option<Vec<u8>> {
+    JUDGED.take()
+}
+
+/// Keeps a refused certificate for [`take_refused_certificate`].
+fn remember<T>(judged: Result<T, Error>, certificate: &CertificateDer<'_>) -> Result<T, Error> {
+    if judged.is_err() {
+        JUDGED.set(Some(certificate.to_vec()));
+    }
+    judged
+}
+
 /// A client verifier that lets in whom `inner` trusts and `admit` wants.
 #[derive(Debug)]
 pub(crate) struct AdmittedClients {
     pub(crate) inner: Arc<dyn ClientCertVerifier>,
-    pub(crate) admit: Admit,
+    pub(crate) admit: Option<Admit>,
 }
 
 impl ClientCertVerifier for AdmittedClients {
@@ -63,9 +81,12 @@ impl ClientCertVerifier for AdmittedClients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
-        self.admit.check(end_entity)?;
-        Ok(verified)
+        let verified = self.inner.verify_client_cert(end_entity, intermediates, now);
+        let judged = verified.and_then(|verified| match &self.admit {
+            Some(admit) => admit.check(end_entity).map(|()| verified),
+            None => Ok(verified),
+        });
+        remember(judged, end_entity)
     }
 
     fn verify_tls12_signature(
@@ -108,8 +129,8 @@ pub(crate) struct AdmittedServers {
     pub(crate) provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for AdmittedServers {
-    fn verify_server_cert(
+impl AdmittedServers {
+    fn judge(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -132,6 +153,19 @@ impl ServerCertVerifier for AdmittedServers {
             admit.check(end_entity)?;
         }
         Ok(ServerCertVerified::assertion())
+    }
+}
+
+impl ServerCertVerifier for AdmittedServers {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        remember(self.judge(end_entity, intermediates, server_name, ocsp_response, now), end_entity)
     }
 
     fn verify_tls12_signature(

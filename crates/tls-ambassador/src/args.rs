@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use kit_tls::rustls::{CipherSuite, NamedGroup};
 use kit_units::{ListenAddress, duration};
 
 use crate::access::{UriPattern, spki_pin};
 use crate::listen::Listen;
+use crate::proxy::Proxy;
+use crate::route::Route;
 use crate::target::Target;
 
 /// The pod's TLS door: TLS in front of a plain local port, or a plain local port in front of TLS.
@@ -36,6 +39,8 @@ pub enum Command {
     Healthcheck(kit_admin::HealthcheckArgs),
     /// Tell the ambassador of this pod to finish and exit 0; it needs --quitquitquit
     Shutdown(ShutdownArgs),
+    /// Print the version
+    Version,
 }
 
 /// What to check.
@@ -71,12 +76,20 @@ pub struct ShutdownArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub struct DoorArgs {
     /// Accept here, e.g. :9200, 127.0.0.1:5432 or unix:/run/s.sock[,mode=0660]; repeatable, each needs its --target
-    #[arg(long, value_name = "ADDR", required = true)]
+    #[arg(long, value_name = "ADDR")]
     pub listen: Vec<Listen>,
 
     /// Connect there, HOST:PORT or unix:PATH; the first --target belongs to the first --listen, and so on
-    #[arg(long, value_name = "ADDR", required = true)]
+    #[arg(long, value_name = "ADDR")]
     pub target: Vec<Target>,
+
+    /// A listener with values of its own, NAME:listen=ADDR,target=ADDR and more keys: mode, starttls, cert, key, keystore, cacert, alpn, server-name; repeatable
+    #[arg(long, value_name = "ROUTE")]
+    pub route: Vec<Route>,
+
+    /// Take flags from this TOML file: the same names without dashes, a route table for each route; variables and typed flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// Own certificate chain in PEM, leaf first; reloaded when it changes
     #[arg(long, value_name = "FILE")]
@@ -101,6 +114,14 @@ pub struct DoorArgs {
     /// Newest version of TLS that is spoken
     #[arg(long, value_name = "VERSION", default_value = "TLS1.3")]
     pub max_tls_version: TlsVersion,
+
+    /// Cipher suites to speak, best first: rustls' or IANA's names, AES and CHACHA for all of a cipher; separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = suites)]
+    pub cipher_suites: Vec<Suites>,
+
+    /// Key exchanges to speak, best first, separated by commas; unless given X25519MLKEM768,X25519,P-256,P-384
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = kit_tls::group)]
+    pub tls_groups: Vec<NamedGroup>,
 
     /// Refuse peers without the post-quantum key exchange X25519MLKEM768
     #[arg(long)]
@@ -130,13 +151,42 @@ pub struct DoorArgs {
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub max_conn_lifetime: Duration,
 
-    /// Accept no more connections than this at once, the rest waits; 0 is no limit
+    /// Accept no more connections than this at once; 0 is no limit
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_concurrent_conns: u32,
+
+    /// What becomes of connections beyond --max-concurrent-conns
+    #[arg(long, value_name = "ACTION", default_value = "wait")]
+    pub max_conns_action: Excess,
+
+    /// Close further connections of a client address (IPv6: of its /64) with this many open ones; 0 is no limit
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_conns_per_ip: u32,
+
+    /// TLS handshakes at once, the rest waits within --connect-timeout; 0 is no limit
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_handshakes: u32,
 
     /// After SIGTERM: not ready at once, but accept for this long before draining
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub shutdown_delay: Duration,
+
+    /// Exit 0 after an orderly end that SIGTERM or SIGINT asked for; false makes it 143
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub exit_zero_on_sigterm: bool,
+
+    /// Say nothing of this in the log; repeatable
+    #[arg(long, value_name = "WHAT")]
+    pub quiet: Vec<Quiet>,
+
+    /// Start although a target's name does not resolve, as it always does; --compat=ghostunnel asks for it
+    #[arg(long)]
+    pub skip_resolve: bool,
+
+    /// Behave as that program where the two differ; chosen by the program's name too
+    #[arg(long, value_name = "PROGRAM")]
+    pub compat: Option<Compat>,
 
     /// Worker threads; the CPUs that the cgroup grants, at most 4, unless given
     #[arg(long, value_name = "N")]
@@ -262,6 +312,26 @@ pub struct ClientArgs {
     #[arg(long, help_heading = "Server")]
     pub disable_authentication: bool,
 
+    /// Reach the targets through this proxy: http://HOST:PORT (CONNECT) or socks5://HOST:PORT, with USER:PASSWORD@ before HOST where it wants that; names are resolved there
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<Proxy>,
+
+    /// Speak TLS on the local side too, with this certificate chain in PEM; reloaded when it changes
+    #[arg(long, value_name = "FILE", help_heading = "Local side")]
+    pub local_cert: Option<PathBuf>,
+
+    /// Private key of --local-cert in PEM
+    #[arg(long, value_name = "FILE", help_heading = "Local side")]
+    pub local_key: Option<PathBuf>,
+
+    /// Listen on DIR/.s.PGSQL.PORT for each --target, where libpq looks when it is given DIR as host
+    #[arg(long, value_name = "DIR", help_heading = "Local side")]
+    pub unix_socket: Option<PathBuf>,
+
+    /// Keep this many sessions to each target open in advance, so that a connection waits for no handshake
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub pool_warm: u16,
+
     /// Besides chain and name, the server's certificate must have this common name; repeatable, one rule is enough
     #[arg(long, value_name = "CN", help_heading = "Server")]
     pub verify_cn: Vec<String>,
@@ -326,6 +396,49 @@ pub enum StartTls {
     PostgresDirect,
     /// MySQL's and MariaDB's SSLRequest after the greeting
     Mysql,
+    /// LDAP's StartTLS operation (client only)
+    Ldap,
+    /// SMTP's STARTTLS (client only)
+    Smtp,
+    /// IMAP's STARTTLS (client only)
+    Imap,
+}
+
+/// What becomes of connections beyond the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Excess {
+    /// They are accepted as soon as another one ends
+    Wait,
+    /// They are closed at once
+    Reject,
+}
+
+/// What is left out of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Quiet {
+    /// Everything but the error that ends the process
+    All,
+    /// Connections that open and close
+    Conns,
+    /// Targets that cannot be reached, and connections that break
+    ConnErrs,
+    /// Handshakes that fail
+    HandshakeErrs,
+}
+
+/// Programs whose ways can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Compat {
+    /// <https://github.com/ghostunnel/ghostunnel>
+    Ghostunnel,
+}
+
+/// The suites that one name stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suites(pub Vec<CipherSuite>);
+
+fn suites(name: &str) -> Result<Suites, String> {
+    kit_tls::suites(name).map(Suites)
 }
 
 /// Whether something is done.

@@ -4,18 +4,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kit_run::Error;
+use kit_tls::Policy;
 use kit_tls::rustls::pki_types::ServerName;
-use kit_tls::{Policy, Version};
 use kit_units::ListenAddress;
 
 use crate::access::{Access, Rules};
 use crate::app_check::AppCheck;
 use crate::args::{
-    ClientArgs, ClientAuth, DoorArgs, Mode, ProxyIn, ProxyOut, ServerArgs, StartTls, Switch, TlsVersion,
+    ClientArgs, ClientAuth, Compat, DoorArgs, Excess, Mode, ProxyIn, ProxyOut, ServerArgs, StartTls, Switch,
 };
 use crate::http::{HttpArgs, HttpConfig};
+use crate::journal::Hush;
 use crate::jwt::{JwtArgs, JwtConfig};
-use crate::listen::Listen;
+use crate::limits::Limits;
+use crate::pairs::{Identity, Pair, Typed, pairs};
+use crate::policy::policy;
+use crate::proxy::Proxy;
 use crate::proxy_protocol::Network;
 use crate::target::Target;
 
@@ -23,9 +27,7 @@ use crate::target::Target;
 #[derive(Debug, Clone)]
 pub struct DoorConfig {
     /// Where connections come from, and where those go.
-    pub pairs: Vec<(Listen, Target)>,
-    /// The database's greeting before TLS.
-    pub starttls: StartTls,
+    pub pairs: Vec<Pair>,
     /// For a handshake, and for a dial.
     pub connect_timeout: Duration,
     /// Without a byte, once one side has ended.
@@ -36,6 +38,18 @@ pub struct DoorConfig {
     pub max_lifetime: Option<Duration>,
     /// Connections at once.
     pub max_connections: Option<usize>,
+    /// Whether connections beyond that are closed instead of waiting.
+    pub reject_excess: bool,
+    /// Connections of one client, and handshakes at once.
+    pub limits: Limits,
+    /// What is left out of the log.
+    pub hush: Hush,
+    /// The exit code of an orderly end after a signal.
+    pub signal_code: u8,
+    /// Whether ghostunnel's ways are followed where they differ.
+    pub ghostunnel: bool,
+    /// Whether targets that do not resolve are a reason not to start.
+    pub resolve_first: bool,
     /// Between "not ready" and the end of accepting.
     pub shutdown_delay: Duration,
     /// Worker threads.
@@ -57,12 +71,10 @@ pub struct ServerConfig {
     pub door: DoorConfig,
     /// What is inside TLS.
     pub mode: Mode,
-    /// Certificates and authorities.
-    pub files: kit_tls::server::Files,
+    /// Certificates, authorities and protocols to offer; each pair names one of them.
+    pub identities: Vec<(kit_tls::server::Files, Vec<Vec<u8>>)>,
     /// Versions and key exchanges.
     pub policy: Policy,
-    /// Protocols to offer.
-    pub alpn: Vec<Vec<u8>>,
     /// Whether clients are asked.
     pub client_auth: kit_tls::server::ClientAuth,
     /// Whether clients get session tickets.
@@ -88,12 +100,16 @@ pub struct ServerConfig {
 pub struct ClientConfig {
     /// Listeners and times.
     pub door: DoorConfig,
-    /// Certificate and authorities.
-    pub files: kit_tls::client::Files,
+    /// Certificate, authorities and protocols to offer; each pair names one of them.
+    pub identities: Vec<(kit_tls::client::Files, Vec<Vec<u8>>)>,
     /// Versions and key exchanges.
     pub policy: Policy,
-    /// Protocols to offer.
-    pub alpn: Vec<Vec<u8>>,
+    /// The certificate of the local side, where that speaks TLS too.
+    pub local: Option<(PathBuf, PathBuf)>,
+    /// On the way to the targets.
+    pub proxy: Option<Proxy>,
+    /// Sessions to each target that are open in advance.
+    pub pool_warm: usize,
     /// The name to verify for each pair, in their order.
     pub server_names: Vec<ServerName<'static>>,
     /// Keys that alone decide.
@@ -150,19 +166,6 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
         let token = requests.as_ref().is_some_and(|requests| !requests.jwt.is_empty());
         let access = Access { everyone: disable_authentication, any_certificate: allow_all, rules, token };
         let client_auth = checked_access(&access, client_auth)?;
-        let pair = pair(door.cert.clone(), door.key.clone())?;
-        match (&pair, &cert_dir) {
-            (None, None) => {
-                return Err(Error::request("a server needs a certificate").hint("give --cert and --key, or --cert-dir"));
-            }
-            (None, Some(_)) if !sni_strict => {
-                return Err(Error::request(
-                    "--cert-dir without --cert has no certificate for clients without a server name",
-                )
-                .hint("add --cert and --key as the default, or --sni-strict to refuse such clients"));
-            }
-            _ => {}
-        }
         let asked = client_auth != kit_tls::server::ClientAuth::None;
         if asked && session_tickets == Some(Switch::On) {
             return Err(Error::request(
@@ -170,50 +173,43 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             )
             .hint("take it away: tickets are for servers that ask for no certificates"));
         }
-        let client_authorities = if asked { door.cacert.clone().or(ssl_cert_file) } else { None };
-        if asked && client_authorities.is_none() {
-            return Err(Error::request("client certificates cannot be verified without --cacert").hint(
-                "give the authority that signs your clients' certificates; public authorities would let in the world",
-            ));
-        }
         if door.crl.is_some() && !asked {
             return Err(Error::request("--crl is about client certificates, and none are asked for")
                 .hint("add an --allow rule, or take --crl away"));
-        }
-        if door.starttls == StartTls::PostgresDirect {
-            return Err(Error::request("--starttls postgres-direct is for clients")
-                .hint("a server with --starttls postgres takes both forms"));
-        }
-        if door.starttls == StartTls::Mysql && matches!(proxy_protocol_mode, ProxyOut::Tls | ProxyOut::TlsFull) {
-            return Err(Error::request("--proxy-protocol-mode tells of TLS before --starttls mysql has any")
-                .hint("a MySQL server greets first, so only v1 and conn are possible"));
         }
         if accept_proxy_protocol != ProxyIn::Off && trusted_proxy.is_empty() {
             return Err(Error::request("--accept-proxy-protocol needs --trusted-proxy")
                 .hint("name the load balancer's network: anybody else could claim any address"));
         }
-        let files =
-            kit_tls::server::Files { pair, folder: cert_dir, client_authorities, revocations: door.crl.clone() };
         let policy = policy(&door)?;
         let alpn = if mode == Mode::Http { crate::http::alpn(&door.alpn)? } else { alpn(&door) };
-        let many_certificates = files.folder.is_some();
-        let door = door_config(door)?;
-        if let Some((_, far)) = door.pairs.iter().find(|(_, target)| !target.is_local() && !unsafe_target) {
-            return Err(Error::request(format!(
-                "--target {far} is not in this pod: the plain bytes would cross the network"
-            ))
-            .hint("use 127.0.0.1:PORT or unix:PATH, or say --unsafe-target"));
-        }
+        let many_certificates = cert_dir.is_some();
+        let default = pair(["--cert", "--key"], door.cert.clone(), door.key.clone())?;
+        let revocations = door.crl.clone();
+        let (door, identities) = door_config(door, default.clone(), alpn, None)?;
+        check_server_pairs(&door.pairs, proxy_protocol_mode, unsafe_target)?;
+        let files = |identity: Identity| {
+            let own = identity.pair != default;
+            let folder = cert_dir.clone().filter(|_| !own);
+            let client_authorities = if asked { identity.authorities.or_else(|| ssl_cert_file.clone()) } else { None };
+            let files = kit_tls::server::Files {
+                pair: identity.pair,
+                folder,
+                client_authorities,
+                revocations: revocations.clone(),
+            };
+            check_server_files(&files, sni_strict, asked).map(|()| (files, identity.alpn))
+        };
+        let identities = identities.into_iter().map(files).collect::<Result<_, _>>()?;
         Ok(Self {
             mode,
-            files,
+            identities,
             policy,
-            alpn,
             client_auth,
             tickets: !asked && session_tickets != Some(Switch::Off),
             strict_names: sni_strict,
             access,
-            app_check: AppCheck::new(app_check, door.pairs.iter().map(|(_, target)| target))?,
+            app_check: AppCheck::new(app_check, door.pairs.iter().map(|pair| &pair.target))?,
             proxy_out: proxy_protocol_mode,
             proxy_in: accept_proxy_protocol,
             http: requests.map(|requests| requests.config(&door, &trusted_proxy, many_certificates)).transpose()?,
@@ -221,6 +217,59 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             trusted_proxies: trusted_proxy,
         })
     }
+}
+
+fn check_server_files(files: &kit_tls::server::Files, sni_strict: bool, asked: bool) -> Result<(), Error> {
+    match (&files.pair, &files.folder) {
+        (None, None) => {
+            return Err(Error::request("a server needs a certificate").hint("give --cert and --key, or --cert-dir"));
+        }
+        (None, Some(_)) if !sni_strict => {
+            return Err(Error::request(
+                "--cert-dir without --cert has no certificate for clients without a server name",
+            )
+            .hint("add --cert and --key as the default, or --sni-strict to refuse such clients"));
+        }
+        _ => {}
+    }
+    if asked && files.client_authorities.is_none() {
+        return Err(Error::request("client certificates cannot be verified without --cacert").hint(
+            "give the authority that signs your clients' certificates; public authorities would let in the world",
+        ));
+    }
+    Ok(())
+}
+
+fn check_server_pairs(pairs: &[Pair], proxy_out: ProxyOut, unsafe_target: bool) -> Result<(), Error> {
+    for pair in pairs {
+        match pair.starttls {
+            StartTls::PostgresDirect => {
+                return Err(Error::request("--starttls postgres-direct is for clients")
+                    .hint("a server with --starttls postgres takes both forms"));
+            }
+            StartTls::Ldap | StartTls::Smtp | StartTls::Imap => {
+                return Err(Error::request("--starttls ldap, smtp and imap are for clients")
+                    .hint("a server takes TLS from the first byte, or speaks postgres or mysql"));
+            }
+            StartTls::Mysql if matches!(proxy_out, ProxyOut::Tls | ProxyOut::TlsFull) => {
+                return Err(Error::request("--proxy-protocol-mode tells of TLS before --starttls mysql has any")
+                    .hint("a MySQL server greets first, so only v1 and conn are possible"));
+            }
+            _ => {}
+        }
+        if let Some(name) = &pair.server_name {
+            return Err(Error::request(format!("server-name={name} is about a client's server"))
+                .hint("take it away: a server shows the names of its certificate"));
+        }
+        if !pair.target.is_local() && !unsafe_target {
+            let far = &pair.target;
+            return Err(Error::request(format!(
+                "--target {far} is not in this pod: the plain bytes would cross the network"
+            ))
+            .hint("use 127.0.0.1:PORT or unix:PATH, or say --unsafe-target"));
+        }
+    }
+    Ok(())
 }
 
 /// What http mode was told, before the flags of both modes are checked.
@@ -246,9 +295,14 @@ impl Requests {
                     .hint("add --mode http, or take the flag away")),
             };
         }
-        if door.starttls != StartTls::None {
+        let databases = door.route.iter().filter_map(|route| route.starttls).chain([door.starttls]);
+        if databases.into_iter().any(|protocol| protocol != StartTls::None) {
             return Err(Error::request("--starttls is for databases, which --mode http does not speak")
                 .hint("take one of them away"));
+        }
+        if let Some(route) = door.route.iter().find(|route| !route.alpn.is_empty()) {
+            return Err(Error::request(format!("route {} has alpn=, and --mode http chooses it itself", route.name))
+                .hint("take alpn= away; --alpn http/1.1 leaves out HTTP/2 for all listeners"));
         }
         if proxy_out != ProxyOut::Off {
             return Err(Error::request(
@@ -310,9 +364,15 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
             verify_spki_pin,
             unsafe_listen,
             run_connection_test,
+            proxy,
+            local_cert,
+            local_key,
+            unix_socket,
+            pool_warm,
         } = args;
-        let pair = pair(door.cert.clone(), door.key.clone())?;
-        if disable_authentication && pair.is_some() {
+        let default = pair(["--cert", "--key"], door.cert.clone(), door.key.clone())?;
+        let local = pair(["--local-cert", "--local-key"], local_cert, local_key)?;
+        if disable_authentication && (default.is_some() || door.route.iter().any(|route| route.cert.is_some())) {
             return Err(Error::request("--disable-authentication contradicts --cert").hint("keep one of them"));
         }
         let rules = Rules {
@@ -327,30 +387,56 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
             return Err(Error::request("--verify-spki-pin alone decides, so other --verify rules would not count")
                 .hint("keep the pin, or the rules"));
         }
-        let authorities = door.cacert.clone().or(ssl_cert_file);
-        let files = kit_tls::client::Files { pair, authorities, revocations: door.crl.clone() };
         let policy = policy(&door)?;
         let alpn = alpn(&door);
-        let door = door_config(door)?;
-        if let Some((open, _)) = door.pairs.iter().find(|(listen, _)| !listen.is_local() && !unsafe_listen) {
-            return Err(Error::request(format!(
-                "--listen {open} is reachable from outside of this pod, in plain text"
-            ))
-            .hint("use 127.0.0.1:PORT or unix:PATH, or say --unsafe-listen"));
+        let revocations = door.crl.clone();
+        let (door, identities) = door_config(door, default, alpn, unix_socket)?;
+        check_client_pairs(&door.pairs, local.is_some(), pool_warm > 0)?;
+        if let Some(open) =
+            door.pairs.iter().map(|pair| &pair.listen).find(|listen| !listen.is_local() && !unsafe_listen)
+        {
+            let how = if local.is_some() { "by everybody" } else { "in plain text" };
+            return Err(Error::request(format!("--listen {open} is reachable from outside of this pod, {how}"))
+                .hint("use 127.0.0.1:PORT or unix:PATH, or say --unsafe-listen"));
         }
-        let names = door.pairs.iter().map(|(_, target)| server_name(override_server_name.as_deref(), target));
+        let names = door
+            .pairs
+            .iter()
+            .map(|pair| server_name(pair.server_name.as_deref().or(override_server_name.as_deref()), &pair.target));
         let server_names = names.collect::<Result<_, _>>()?;
+        let files = |identity: Identity| {
+            let authorities = identity.authorities.or_else(|| ssl_cert_file.clone());
+            let files = kit_tls::client::Files { pair: identity.pair, authorities, revocations: revocations.clone() };
+            (files, identity.alpn)
+        };
         Ok(Self {
             door,
-            files,
+            identities: identities.into_iter().map(files).collect(),
             policy,
-            alpn,
+            local,
+            proxy,
+            pool_warm: usize::from(pool_warm),
             server_names,
             pins: verify_spki_pin,
             rules,
             test_connections: run_connection_test,
         })
     }
+}
+
+fn check_client_pairs(pairs: &[Pair], local: bool, warm: bool) -> Result<(), Error> {
+    let speaks = |protocol: StartTls| pairs.iter().any(|pair| pair.starttls == protocol);
+    if local && [StartTls::Mysql, StartTls::Ldap, StartTls::Smtp, StartTls::Imap].into_iter().any(speaks) {
+        return Err(Error::request("--local-cert goes with --starttls none, postgres and postgres-direct only")
+            .hint("take --local-cert away: the local side of the other protocols is plain"));
+    }
+    if warm && speaks(StartTls::Mysql) {
+        return Err(Error::request(
+            "--pool-warm cannot open MySQL sessions in advance: their TLS begins with the login",
+        )
+        .hint("take --pool-warm away"));
+    }
+    Ok(())
 }
 
 fn server_name(overridden: Option<&str>, target: &Target) -> Result<ServerName<'static>, Error> {
@@ -366,55 +452,51 @@ fn server_name(overridden: Option<&str>, target: &Target) -> Result<ServerName<'
         .map_err(|_| Error::request(format!("{name:?} is no server name")).hint("give a DNS name or an IP address"))
 }
 
-fn pair(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<(PathBuf, PathBuf)>, Error> {
+fn pair(
+    [cert_flag, key_flag]: [&str; 2],
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<(PathBuf, PathBuf)>, Error> {
     match (cert, key) {
         (Some(cert), Some(key)) => Ok(Some((cert, key))),
         (None, None) => Ok(None),
-        (Some(_), None) => Err(Error::request("--cert without --key").hint("give the certificate's private key")),
-        (None, Some(_)) => Err(Error::request("--key without --cert").hint("give the key's certificate")),
+        (Some(_), None) => {
+            Err(Error::request(format!("{cert_flag} without {key_flag}")).hint("give the certificate's private key"))
+        }
+        (None, Some(_)) => {
+            Err(Error::request(format!("{key_flag} without {cert_flag}")).hint("give the key's certificate"))
+        }
     }
 }
 
-fn policy(door: &DoorArgs) -> Result<Policy, Error> {
-    let version = |version| match version {
-        TlsVersion::Tls12 => Version::Tls12,
-        TlsVersion::Tls13 => Version::Tls13,
-    };
-    if door.min_tls_version > door.max_tls_version {
-        return Err(Error::request("--min-tls-version is newer than --max-tls-version").hint("swap them"));
-    }
-    if door.require_pq && door.max_tls_version == TlsVersion::Tls12 {
-        return Err(
-            Error::request("--require-pq needs TLS 1.3, which --max-tls-version rules out").hint("keep one of them")
-        );
-    }
-    Ok(Policy {
-        min_version: version(door.min_tls_version),
-        max_version: version(door.max_tls_version),
-        require_pq: door.require_pq,
-    })
-}
-
-/// PostgreSQL's own protocol name is offered without being asked for: libpq insists on it for direct TLS.
 fn alpn(door: &DoorArgs) -> Vec<Vec<u8>> {
-    let mut names: Vec<Vec<u8>> = door.alpn.iter().map(|name| name.clone().into_bytes()).collect();
-    let postgres = matches!(door.starttls, StartTls::Postgres | StartTls::PostgresDirect);
-    if names.is_empty() && postgres {
-        names.push(b"postgresql".to_vec());
-    }
-    names
+    door.alpn.iter().map(|name| name.clone().into_bytes()).collect()
 }
 
-fn door_config(args: DoorArgs) -> Result<DoorConfig, Error> {
+/// The exit code of a process that SIGTERM ends.
+const TERMINATED: u8 = 128 + 15;
+
+/// What both directions have, and the identities that its pairs name.
+fn door_config(
+    args: DoorArgs,
+    default: Option<(PathBuf, PathBuf)>,
+    alpn: Vec<Vec<u8>>,
+    unix_socket: Option<PathBuf>,
+) -> Result<(DoorConfig, Vec<Identity>), Error> {
     let DoorArgs {
         listen,
         target,
+        route,
+        // Taken in before the command line was read.
+        config: _,
         cert: _,
         key: _,
-        cacert: _,
+        cacert,
         crl: _,
         min_tls_version: _,
         max_tls_version: _,
+        cipher_suites: _,
+        tls_groups: _,
         require_pq: _,
         alpn: _,
         starttls,
@@ -423,33 +505,48 @@ fn door_config(args: DoorArgs) -> Result<DoorConfig, Error> {
         idle_timeout,
         max_conn_lifetime,
         max_concurrent_conns,
+        max_conns_action,
+        max_conns_per_ip,
+        max_handshakes,
         shutdown_delay,
+        exit_zero_on_sigterm,
+        quiet,
+        skip_resolve,
+        compat,
         threads,
         admin_listen,
         quitquitquit,
         timed_reload,
         disable_sandbox,
     } = args;
-    if listen.len() != target.len() {
-        return Err(Error::request(format!("{} --listen and {} --target do not pair", listen.len(), target.len()))
-            .hint("give one --target for each --listen, in the same order"));
+    if listen.is_empty() && target.is_empty() && route.is_empty() {
+        return Err(Error::request("there is nothing to listen on").hint("give --listen and --target, or --route"));
     }
+    let identity = Identity { pair: default, authorities: cacert, alpn };
+    let (pairs, identities) = pairs(Typed { listen, target, route, unix_socket, starttls, identity })?;
     let unless_zero = |duration: Duration| (!duration.is_zero()).then_some(duration);
-    Ok(DoorConfig {
-        pairs: listen.into_iter().zip(target).collect(),
-        starttls,
+    let ghostunnel = compat == Some(Compat::Ghostunnel);
+    let door = DoorConfig {
+        pairs,
         connect_timeout,
         close_timeout,
         idle_timeout: unless_zero(idle_timeout),
         max_lifetime: unless_zero(max_conn_lifetime),
         max_connections: usize::try_from(max_concurrent_conns).ok().filter(|most| *most > 0),
+        reject_excess: max_conns_action == Excess::Reject,
+        limits: Limits { per_client: max_conns_per_ip, handshakes: max_handshakes },
+        hush: Hush::new(&quiet),
+        signal_code: if exit_zero_on_sigterm { 0 } else { TERMINATED },
+        ghostunnel,
+        resolve_first: ghostunnel && !skip_resolve,
         shutdown_delay,
         threads: threads.map_or_else(default_threads, |threads| usize::from(threads.get())),
         admin_listen,
         quitquitquit,
         timed_reload: unless_zero(timed_reload),
         sandbox: !disable_sandbox,
-    })
+    };
+    Ok((door, identities))
 }
 
 /// The CPUs of the cgroup's quota or the affinity mask, whichever is less; more than four gain nothing in a sidecar.

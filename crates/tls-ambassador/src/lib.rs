@@ -20,16 +20,25 @@ pub mod args;
 pub mod client;
 pub mod compat;
 pub mod config;
+mod config_file;
 pub mod fetch;
+pub mod hello;
 pub mod http;
+pub mod journal;
 pub mod jwt;
 mod lifecycle;
+pub mod limits;
 pub mod listen;
 pub mod metrics;
 mod neighbours;
+pub mod pairs;
+mod plan;
+mod policy;
+pub mod proxy;
 pub mod proxy_protocol;
 mod records;
 pub mod relay;
+pub mod route;
 pub mod sandbox;
 pub mod server;
 pub mod session;
@@ -37,12 +46,13 @@ pub mod socket;
 pub mod starttls;
 pub mod target;
 pub mod threads;
+pub(crate) mod warm;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use kit_run::{Context, Error};
 use kit_tls::rustls;
@@ -60,6 +70,17 @@ impl kit_run::Tool for Args {
     const NAME: &'static str = "tls-ambassador";
     const GRACE: Option<Duration> = Some(Duration::from_secs(25));
     const GRACE_ALIASES: &'static [&'static str] = &["shutdown-timeout", "max-sigterm-delay"];
+
+    const LOG_LEVEL_CHANGES: bool = true;
+    const CONFIG: Option<&'static str> = Some("config");
+
+    fn configuration(path: &Path) -> Result<Vec<kit_run::Setting>, Error> {
+        config_file::read(path)
+    }
+
+    fn compat_as(program: &OsStr, argv: Vec<OsString>) -> Result<Vec<OsString>, Error> {
+        Ok(compat::translate_as(program, argv))
+    }
 
     fn compat(argv: Vec<OsString>) -> Result<Vec<OsString>, Error> {
         Ok(compat::translate(argv))
@@ -80,27 +101,37 @@ pub fn run(args: Args, cx: Context) -> Result<(), Error> {
         Command::Wait(args) => neighbours::wait(args),
         Command::Healthcheck(args) => neighbours::ask(args),
         Command::Shutdown(args) => neighbours::shutdown(args),
+        Command::Version => neighbours::version(),
     }
+}
+
+/// Leaves out what `--quiet` says, where that is everything.
+fn hush(door: &config::DoorConfig) {
+    // The level of a running log can be changed: it is one of this tool.
+    let _never_refused = door.hush.all.then(|| kit_run::set_log_level("off"));
 }
 
 /// Before the first file is read and the first thread is started, so that all of them are inside.
 fn shut_in(cx: &Context, door: &config::DoorConfig, files: Vec<PathBuf>) {
     if door.sandbox {
         let log = cx.env("TLS_AMBASSADOR_TERMINATION_LOG").map_or_else(|| "/dev/termination-log".into(), PathBuf::from);
-        sandbox::enter(&sandbox::Needs::new(door.pairs.iter().map(|(listen, _)| listen), files, log));
+        sandbox::enter(&sandbox::Needs::new(door.pairs.iter().map(|pair| &pair.listen), files, log));
     }
 }
 
 fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
+    hush(&config.door);
     let keys = config.http.iter().flat_map(|http| &http.jwt).flat_map(jwt::JwtConfig::paths);
-    shut_in(cx, &config.door, config.files.paths().into_iter().chain(keys).collect());
-    let store = server_store(&config)?;
+    let files = config.identities.iter().flat_map(|(files, _)| files.paths());
     let admin = lifecycle::admin();
+    shut_in(cx, &config.door, files.chain(keys).collect());
+    lifecycle::resolve(&config.door)?;
+    let stores = server_stores(&config)?;
     let shared = config.http.clone().map(|http| http::HttpShared::new(http, &admin)).transpose()?.map(Arc::new);
     // Dropped when all connections have ended: the last lines are written then.
     let _log = shared.as_ref().map(|shared| shared.start_log()).transpose()?;
     let config = Arc::new(config);
-    let material = store.subscribe();
+    let materials: Vec<_> = stores.iter().map(Store::subscribe).collect();
     let access = Arc::new(config.access.clone());
     let background = shared.clone();
     let door = config.door.clone();
@@ -108,15 +139,17 @@ fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
     let doors = move |seat: lifecycle::Seat| {
         let http = shared.clone().map(|shared| Rc::new(http::Http::new(shared)));
         let pairs = seat.listeners.iter().zip(&config.door.pairs);
-        let door = |(listener, (_, target)): (&String, &(listen::Listen, target::Target))| {
+        let door = |(listener, pair): (&String, &pairs::Pair)| {
             Rc::new(server::Door {
                 listener: listener.clone(),
-                target: target.clone(),
+                target: pair.target.clone(),
+                starttls: pair.starttls,
                 access: Arc::clone(&access),
                 metrics: Arc::clone(&seat.metrics),
+                turnstile: Arc::clone(&seat.turnstile),
                 drain: seat.drain.clone(),
                 config: Arc::clone(&config),
-                material: material.clone(),
+                material: materials[pair.identity].clone(),
                 http: http.clone(),
             })
         };
@@ -132,79 +165,134 @@ fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
         };
         tokio::join!(keeping, checking);
     };
-    lifecycle::serve(cx, admin, &door, &store, background, doors)
+    lifecycle::serve(cx, admin, &door, &kept(&stores), background, doors)
 }
 
-fn server_store(config: &ServerConfig) -> Result<Store<rustls::ServerConfig>, Error> {
-    let access = config.access.clone();
-    // Where a token may still admit, a certificate that no rule wants must get as far as the token.
-    let admit = Admit::when(move |leaf| access.judge(Some(leaf)) != Verdict::Refused);
-    let checked = config.client_auth != kit_tls::server::ClientAuth::None;
+fn kept<C>(stores: &[Store<C>]) -> Vec<&dyn lifecycle::Kept>
+where
+    Store<C>: lifecycle::Kept,
+{
+    stores.iter().map(|store| store as &dyn lifecycle::Kept).collect()
+}
+
+/// One store for each identity.
+fn server_stores(config: &ServerConfig) -> Result<Vec<Store<rustls::ServerConfig>>, Error> {
     let tickets = config.tickets.then(kit_tls::server::Tickets::new).transpose();
     let tickets = tickets.map_err(|error| Error::failed("no randomness for tickets").caused_by(error))?;
-    let settings = kit_tls::server::Settings {
-        policy: config.policy.clone(),
-        alpn: config.alpn.clone(),
-        client_auth: config.client_auth,
-        admit: checked.then_some(admit),
-        strict_names: config.strict_names,
-        tickets,
+    let store = |(files, alpn): &(kit_tls::server::Files, Vec<Vec<u8>>)| {
+        let access = config.access.clone();
+        // Where a token may still admit, a certificate that no rule wants must get as far as the token.
+        let admit = Admit::when(move |leaf| access.judge(Some(leaf)) != Verdict::Refused);
+        let checked = config.client_auth != kit_tls::server::ClientAuth::None;
+        let settings = kit_tls::server::Settings {
+            policy: config.policy.clone(),
+            alpn: alpn.clone(),
+            client_auth: config.client_auth,
+            admit: checked.then_some(admit),
+            strict_names: config.strict_names,
+            tickets: tickets.clone(),
+        };
+        let files = files.clone();
+        Store::open(files.paths(), move || kit_tls::server::load(&files, &settings)).map_err(lifecycle::unusable)
     };
-    let files = config.files.clone();
-    Store::open(files.paths(), move || kit_tls::server::load(&files, &settings)).map_err(lifecycle::unusable)
+    config.identities.iter().map(store).collect()
 }
 
 fn tunnel(cx: &Context, config: ClientConfig) -> Result<(), Error> {
-    shut_in(cx, &config.door, config.files.paths());
-    let store = client_store(&config)?;
+    hush(&config.door);
+    let admin = lifecycle::admin();
+    let local = config.local.iter().flat_map(|(cert, key)| [cert.clone(), key.clone()]);
+    let files = config.identities.iter().flat_map(|(files, _)| files.paths());
+    shut_in(cx, &config.door, files.chain(local).collect());
+    if config.proxy.is_none() {
+        lifecycle::resolve(&config.door)?;
+    }
+    let stores = client_stores(&config)?;
+    let local = local_store(&config)?;
     let config = Arc::new(config);
     if config.test_connections {
-        test_connections(&config, &store)?;
+        test_connections(&config, &stores)?;
     }
-    let material = store.subscribe();
+    let materials: Vec<_> = stores.iter().map(Store::subscribe).collect();
+    let local_material = local.as_ref().map(Store::subscribe);
     let door = config.door.clone();
-    let doors = move |seat: lifecycle::Seat| tunnels(&config, &seat.listeners, &seat.metrics, &material);
-    lifecycle::serve(cx, lifecycle::admin(), &door, &store, std::future::pending(), doors)
+    let doors = move |seat: lifecycle::Seat| tunnels(&config, &seat, &materials, local_material.as_ref());
+    let mut all = kept(&stores);
+    all.extend(local.as_ref().map(|store| store as &dyn lifecycle::Kept));
+    lifecycle::serve(cx, admin, &door, &all, std::future::pending(), doors)
 }
+
+/// What a subscriber of a store sees.
+type Current<C> = tokio::sync::watch::Receiver<Arc<Material<C>>>;
 
 fn tunnels(
     config: &Arc<ClientConfig>,
-    listeners: &[String],
-    metrics: &Arc<metrics::Metrics>,
-    material: &tokio::sync::watch::Receiver<Arc<Material<rustls::ClientConfig>>>,
+    seat: &lifecycle::Seat,
+    materials: &[Current<rustls::ClientConfig>],
+    local: Option<&Current<rustls::ServerConfig>>,
 ) -> Vec<Rc<client::Tunnel>> {
     let servers = config.door.pairs.iter().zip(&config.server_names);
-    let tunnel = |(listener, ((_, target), server_name)): (&String, (&(listen::Listen, target::Target), _))| {
+    let tunnel = |(listener, (pair, server_name)): (&String, (&pairs::Pair, _))| {
         Rc::new(client::Tunnel {
             listener: listener.clone(),
-            target: target.clone(),
+            target: pair.target.clone(),
+            starttls: pair.starttls,
             server_name: Clone::clone(server_name),
-            metrics: Arc::clone(metrics),
+            metrics: Arc::clone(&seat.metrics),
+            turnstile: Arc::clone(&seat.turnstile),
             config: Arc::clone(config),
-            material: material.clone(),
+            material: materials[pair.identity].clone(),
+            local: local.cloned(),
+            pool: warm::Pool::new(config.pool_warm.div_ceil(config.door.threads)),
         })
     };
-    listeners.iter().zip(servers).map(tunnel).collect()
+    seat.listeners.iter().zip(servers).map(tunnel).collect()
 }
 
-fn client_store(config: &ClientConfig) -> Result<Store<rustls::ClientConfig>, Error> {
-    let rules = config.rules.clone();
-    let settings = kit_tls::client::Settings {
-        policy: config.policy.clone(),
-        alpn: config.alpn.clone(),
-        pins: config.pins.clone(),
-        admit: (!rules.is_empty()).then(|| Admit::when(move |leaf| rules.match_any(leaf))),
+/// One store for each identity.
+fn client_stores(config: &ClientConfig) -> Result<Vec<Store<rustls::ClientConfig>>, Error> {
+    let store = |(files, alpn): &(kit_tls::client::Files, Vec<Vec<u8>>)| {
+        let rules = config.rules.clone();
+        let settings = kit_tls::client::Settings {
+            policy: config.policy.clone(),
+            alpn: alpn.clone(),
+            pins: config.pins.clone(),
+            admit: (!rules.is_empty()).then(|| Admit::when(move |leaf| rules.match_any(leaf))),
+        };
+        let files = files.clone();
+        Store::open(files.paths(), move || kit_tls::client::load(&files, &settings)).map_err(lifecycle::unusable)
     };
-    let files = config.files.clone();
-    Store::open(files.paths(), move || kit_tls::client::load(&files, &settings)).map_err(lifecycle::unusable)
+    config.identities.iter().map(store).collect()
 }
 
-fn test_connections(config: &Arc<ClientConfig>, store: &Store<rustls::ClientConfig>) -> Result<(), Error> {
+/// The local side's certificate, where that side speaks TLS.
+fn local_store(config: &ClientConfig) -> Result<Option<Store<rustls::ServerConfig>>, Error> {
+    let Some(pair) = config.local.clone() else { return Ok(None) };
+    let files = kit_tls::server::Files { pair: Some(pair), ..kit_tls::server::Files::default() };
+    let postgres = config.door.pairs.iter().any(|pair| pair.starttls != args::StartTls::None);
+    let settings = kit_tls::server::Settings {
+        policy: config.policy.clone(),
+        alpn: if postgres { vec![b"postgresql".to_vec()] } else { Vec::new() },
+        client_auth: kit_tls::server::ClientAuth::None,
+        admit: None,
+        strict_names: false,
+        tickets: None,
+    };
+    let open = Store::open(files.paths(), move || kit_tls::server::load(&files, &settings));
+    open.map(Some).map_err(lifecycle::unusable)
+}
+
+fn test_connections(config: &Arc<ClientConfig>, stores: &[Store<rustls::ClientConfig>]) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::failed("cannot start").caused_by(error))?;
-    let metrics = metrics::Metrics::register(&mut prometheus_client::registry::Registry::default());
-    let listeners: Vec<String> = config.door.pairs.iter().map(|(listen, _)| listen.to_string()).collect();
-    for tunnel in tunnels(config, &listeners, &metrics, &store.subscribe()) {
+    let seat = lifecycle::Seat {
+        listeners: config.door.pairs.iter().map(|pair| pair.listen.to_string()).collect(),
+        metrics: metrics::Metrics::register(&mut prometheus_client::registry::Registry::default()),
+        turnstile: limits::Turnstile::new(config.door.limits),
+        drain: threads::Drain::new().1,
+    };
+    let materials: Vec<_> = stores.iter().map(Store::subscribe).collect();
+    for tunnel in tunnels(config, &seat, &materials, None) {
         runtime.block_on(tunnel.test()).map_err(|failure| {
             Error::failed(format!("the connection test to {} failed", tunnel.target))
                 .caused_by(failure)
@@ -222,25 +310,14 @@ fn check(command: CheckCommand, trust: SslCertFile) -> Result<(), Error> {
             if let Some(http) = config.http.clone() {
                 http::HttpShared::new(http, &lifecycle::admin())?;
             }
-            plan("server", &config.door, &server_store(&config)?.current())
+            plan::print("server", &config.door, &kept(&server_stores(&config)?))
         }
         CheckCommand::Client(args) => {
             let config = ClientConfig::try_from((*args, trust))?;
-            plan("client", &config.door, &client_store(&config)?.current())
+            let (stores, local) = (client_stores(&config)?, local_store(&config)?);
+            let mut all = kept(&stores);
+            all.extend(local.as_ref().map(|store| store as &dyn lifecycle::Kept));
+            plan::print("client", &config.door, &all)
         }
     }
-}
-
-fn plan<C>(what: &str, door: &config::DoorConfig, material: &Material<C>) -> Result<(), Error> {
-    if let Some((certificate, state)) = material.out_of_date(SystemTime::now()) {
-        return Err(Error::request(format!("certificate {} is {state}", certificate.path.display()))
-            .hint("a start would not become ready before a good one is there"));
-    }
-    for (listen, target) in &door.pairs {
-        kit_run::notice(format!("{what} {listen} -> {target}"));
-    }
-    for certificate in &material.certificates {
-        kit_run::notice(format!("certificate {} {}", certificate.path.display(), certificate.leaf.subject));
-    }
-    Ok(())
 }

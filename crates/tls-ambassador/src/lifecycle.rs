@@ -5,19 +5,23 @@
 //!                          -> exit 0, or exit 4 when --grace is over first
 //! ```
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use kit_admin::{Admin, Condition};
 use kit_run::{Context, Error, Signal};
-use kit_tls::{Event, LoadError, Material, Store};
+use kit_tls::{Certificate, Event, LoadError, Store};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::config::DoorConfig;
+use crate::limits::Turnstile;
 use crate::listen::{Bound, Part, SocketFile};
 use crate::metrics::Metrics;
+use crate::target::Target;
 use crate::threads::{Drain, Serve, Shared, start};
 
 /// How often the dates of the certificates in use are compared with the clock, which may also be set.
@@ -32,12 +36,58 @@ pub(crate) fn unusable(error: LoadError) -> Error {
     Error::request("cannot start with these files").caused_by(error).hint(hint)
 }
 
+/// Told of each reload.
+pub(crate) type Told<'a> = &'a dyn Fn(Result<(), &LoadError>);
+
+/// Files in use, whatever is made of them.
+pub(crate) trait Kept {
+    /// The own certificates among them.
+    fn certificates(&self) -> Vec<Certificate>;
+    /// How many authorities are trusted because of them.
+    fn authorities(&self) -> usize;
+    /// Follows them for ever; `now` asks for a reload.
+    fn follow<'a>(&'a self, now: &'a Notify, told: Told<'a>) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+}
+
+impl<C: Send + Sync + 'static> Kept for Store<C> {
+    fn certificates(&self) -> Vec<Certificate> {
+        self.current().certificates.clone()
+    }
+
+    fn authorities(&self) -> usize {
+        self.current().authorities
+    }
+
+    fn follow<'a>(&'a self, now: &'a Notify, told: Told<'a>) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+        Box::pin(Self::follow(self, now, move |event| match event {
+            Event::Replaced(_) => told(Ok(())),
+            Event::Refused(error) => told(Err(error)),
+        }))
+    }
+}
+
+/// Fails when a target's name does not resolve, where that was asked for.
+pub(crate) fn resolve(config: &DoorConfig) -> Result<(), Error> {
+    use std::net::ToSocketAddrs;
+    for pair in config.pairs.iter().filter(|_| config.resolve_first) {
+        let Target::Tcp { host, port } = &pair.target else { continue };
+        (host.as_str(), *port).to_socket_addrs().map_err(|error| {
+            Error::failed(format!("invalid target address {}", pair.target))
+                .caused_by(error)
+                .hint("--skip-resolve starts all the same")
+        })?;
+    }
+    Ok(())
+}
+
 /// What a door needs on each thread.
 pub(crate) struct Seat {
     /// The listeners' addresses in the order of the pairs.
     pub(crate) listeners: Vec<String>,
     /// Counters of the process.
     pub(crate) metrics: Arc<Metrics>,
+    /// Limits of the process.
+    pub(crate) turnstile: Arc<Turnstile>,
     /// The order to finish.
     pub(crate) drain: Drain,
 }
@@ -48,11 +98,11 @@ pub(crate) fn admin() -> Admin {
 }
 
 /// Serves until told to stop, with `work` going on beside it on this thread. `doors` makes each thread's doors, in the order of the pairs.
-pub(crate) fn serve<C, D, F>(
+pub(crate) fn serve<D, F>(
     cx: &Context,
     admin: Admin,
     config: &DoorConfig,
-    store: &Store<C>,
+    stores: &[&dyn Kept],
     work: impl Future<Output = ()>,
     doors: F,
 ) -> Result<(), Error>
@@ -66,14 +116,14 @@ where
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::failed("cannot start").caused_by(error))?;
-    runtime.block_on(run(cx, admin, config, store, work, doors))
+    runtime.block_on(run(cx, admin, config, stores, work, doors))
 }
 
-async fn run<C, D, F>(
+async fn run<D, F>(
     cx: &Context,
     admin: Admin,
     config: &DoorConfig,
-    store: &Store<C>,
+    stores: &[&dyn Kept],
     work: impl Future<Output = ()>,
     doors: F,
 ) -> Result<(), Error>
@@ -82,10 +132,10 @@ where
     F: Fn(Seat) -> Vec<Rc<D>> + Clone + Send + 'static,
 {
     let metrics = admin.register(Metrics::register);
-    let life = Life::new(&admin, Arc::clone(&metrics));
-    life.dates(&store.current());
-    metrics.loaded(&store.current(), false);
-    let reload = Notify::new();
+    let life = Life::new(&admin, Arc::clone(&metrics), stores);
+    life.dates();
+    life.taken_into_use();
+    let reload = Reload::new(stores.len());
     // Handlers first: a SIGHUP before them would end the process.
     let signals = signals(cx, &reload).map_err(|error| Error::failed("cannot listen to signals").caused_by(error))?;
     let asked_to_quit = if config.quitquitquit { admin.on_post("/quitquitquit") } else { Arc::default() };
@@ -95,11 +145,13 @@ where
         Error::failed("cannot serve health and metrics").caused_by(error).hint(kit_admin::BindError::HINT)
     })?;
     let (bound, files) = bind(config)?;
-    let listeners: Vec<String> = bound.iter().map(|bound| bound.address.clone()).collect();
+    let addresses: Vec<String> = bound.iter().map(|bound| bound.address.clone()).collect();
+    let names = config.pairs.iter().zip(&addresses).map(|(pair, address)| pair.name.as_ref().unwrap_or(address));
+    let listeners: Vec<String> = names.cloned().collect();
     let (order, drain) = Drain::new();
     let (mut finished, places) = start_threads(config, bound, &listeners, &admin, &metrics, &drain, doors)?;
-    for (listener, (_, target)) in listeners.iter().zip(&config.pairs) {
-        tracing::info!(listen = listener, %target, "listening");
+    for (address, (listener, pair)) in addresses.iter().zip(listeners.iter().zip(&config.pairs)) {
+        tracing::info!(listen = address, listener, target = %pair.target, "listening");
     }
     life.listening.met();
     life.serving.met();
@@ -111,11 +163,11 @@ where
                 None => std::future::pending().await,
             }
         };
-        let following = store.follow(&reload, |event| life.reloaded(event));
+        let told = |event: Result<(), &LoadError>| life.reloaded(event);
         tokio::join!(
             answering,
-            following,
-            life.watch_dates(store),
+            all(stores.iter().zip(&reload.0).map(|(store, now)| store.follow(now, &told)).collect()),
+            life.watch_dates(),
             watch_places(&admin, places),
             signals,
             timed(config.timed_reload, &reload),
@@ -124,11 +176,16 @@ where
     };
     let ending = async {
         let shutdown = cx.shutdown();
-        tokio::select! {
-            () = shutdown.requested() => {}
-            () = asked_to_quit.notified() => {}
+        let code = tokio::select! {
+            () = shutdown.requested() => config.signal_code,
+            () = asked_to_quit.notified() => 0,
+        };
+        end(cx, config, &life, &order, &mut finished).await?;
+        match code {
+            0 => Ok(()),
+            code => Err(Error::with_code(code, "ended in order by a signal")
+                .hint("--exit-zero-on-sigterm=false asks for this exit code")),
         }
-        end(cx, config, &life, &order, &mut finished).await
     };
     let result = tokio::select! {
         () = background => Ok(()),
@@ -142,7 +199,7 @@ where
 async fn end(
     cx: &Context,
     config: &DoorConfig,
-    life: &Life,
+    life: &Life<'_>,
     order: &watch::Sender<bool>,
     finished: &mut mpsc::Receiver<()>,
 ) -> Result<(), Error> {
@@ -173,7 +230,7 @@ async fn end(
 fn bind(config: &DoorConfig) -> Result<(Vec<Bound>, Vec<SocketFile>), Error> {
     let mut bound = Vec::new();
     let mut files = Vec::new();
-    for (listen, _) in &config.pairs {
+    for listen in config.pairs.iter().map(|pair| &pair.listen) {
         let mut one = listen.bind(config.threads).map_err(|error| {
             Error::failed(format!("cannot listen on {listen}"))
                 .caused_by(error)
@@ -201,6 +258,7 @@ where
 {
     let (alive, finished) = mpsc::channel(1);
     let places = config.max_connections.map(|most| Arc::new(Semaphore::new(most)));
+    let turnstile = Turnstile::new(config.limits);
     // One list of listeners becomes one list for each thread.
     let mut parts: Vec<std::vec::IntoIter<Part>> = bound.into_iter().map(|bound| bound.parts.into_iter()).collect();
     for index in 0..config.threads {
@@ -209,10 +267,16 @@ where
             metrics: Arc::clone(metrics),
             drain: drain.clone(),
             places: places.clone(),
+            reject_excess: config.reject_excess,
             pulse: admin.pulse("worker thread"),
             alive: alive.clone(),
         };
-        let seat = Seat { listeners: listeners.to_vec(), metrics: Arc::clone(metrics), drain: drain.clone() };
+        let seat = Seat {
+            listeners: listeners.to_vec(),
+            metrics: Arc::clone(metrics),
+            turnstile: Arc::clone(&turnstile),
+            drain: drain.clone(),
+        };
         let doors = doors.clone();
         start(index, own, shared, move || doors(seat))
             .map_err(|error| Error::failed("cannot start a worker thread").caused_by(error))?;
@@ -234,16 +298,38 @@ async fn watch_places(admin: &Admin, places: Option<Arc<Semaphore>>) {
 }
 
 /// Asks for a reload each time `pause` has passed.
-async fn timed(pause: Option<Duration>, reload: &Notify) {
+async fn timed(pause: Option<Duration>, reload: &Reload) {
     let Some(pause) = pause else { return };
     loop {
         tokio::time::sleep(pause).await;
-        reload.notify_one();
+        reload.ask();
     }
 }
 
+/// The wish that all files be read again, one for each store.
+struct Reload(Vec<Notify>);
+
+impl Reload {
+    fn new(stores: usize) -> Self {
+        Self((0..stores).map(|_| Notify::new()).collect())
+    }
+
+    fn ask(&self) {
+        self.0.iter().for_each(Notify::notify_one);
+    }
+}
+
+/// Polls all of them. Their number is that of the identities, so that a set of woken ones would cost more than it saves.
+async fn all<'a>(mut futures: Vec<Pin<Box<dyn Future<Output = ()> + 'a>>>) {
+    std::future::poll_fn(|cx| {
+        futures.retain_mut(|future| future.as_mut().poll(cx).is_pending());
+        if futures.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
 /// SIGHUP and SIGUSR1 ask for a reload, also while draining.
-fn signals<'a>(cx: &Context, reload: &'a Notify) -> std::io::Result<impl Future<Output = ()> + 'a> {
+fn signals<'a>(cx: &Context, reload: &'a Reload) -> std::io::Result<impl Future<Output = ()> + 'a> {
     let (mut hangup, mut user) = (cx.signal(Signal::Hangup)?, cx.signal(Signal::User1)?);
     Ok(async move {
         loop {
@@ -251,65 +337,79 @@ fn signals<'a>(cx: &Context, reload: &'a Notify) -> std::io::Result<impl Future<
                 () = hangup.recv() => {}
                 () = user.recv() => {}
             }
-            reload.notify_one();
+            reload.ask();
         }
     })
 }
 
 /// What readiness and the reload metrics say.
-struct Life {
+struct Life<'a> {
     listening: Condition,
     serving: Condition,
     certificate: Condition,
     metrics: Arc<Metrics>,
+    stores: &'a [&'a dyn Kept],
 }
 
-impl Life {
-    fn new(admin: &Admin, metrics: Arc<Metrics>) -> Self {
+impl<'a> Life<'a> {
+    fn new(admin: &Admin, metrics: Arc<Metrics>, stores: &'a [&'a dyn Kept]) -> Self {
         Self {
             listening: admin.condition("listeners"),
             serving: admin.condition("serving"),
             certificate: admin.condition("certificate"),
             metrics,
+            stores,
         }
     }
 
-    /// Ready while every own certificate is within its dates. Says so once when that changes.
-    fn dates<C>(&self, material: &Material<C>) -> bool {
-        match material.out_of_date(SystemTime::now()) {
-            Some((certificate, state)) => {
-                self.certificate.unmet(format!("{} is {state}", certificate.path.display()));
-                false
-            }
-            None => {
-                self.certificate.met();
-                true
-            }
-        }
+    fn certificates(&self) -> Vec<Certificate> {
+        self.stores.iter().flat_map(|store| store.certificates()).collect()
     }
 
-    async fn watch_dates<C>(&self, store: &Store<C>) {
+    fn taken_into_use(&self) {
+        let authorities = self.stores.iter().map(|store| store.authorities()).sum();
+        self.metrics.loaded(&self.certificates(), authorities);
+    }
+
+    /// Ready while every own certificate is within its dates; else the one that is not, with what is wrong.
+    fn dates(&self) -> Option<(Certificate, String)> {
+        let now = SystemTime::now();
+        let outdated = |certificate: Certificate| {
+            let state = certificate.out_of_date(now)?;
+            Some((certificate, state))
+        };
+        let worst = self.certificates().into_iter().find_map(outdated);
+        match &worst {
+            Some((certificate, state)) => self.certificate.unmet(format!("{} is {state}", certificate.path.display())),
+            None => self.certificate.met(),
+        }
+        worst
+    }
+
+    /// Says once when a certificate's time is over.
+    async fn watch_dates(&self) {
         let mut fine = true;
         loop {
-            let material = store.current();
-            let now = self.dates(&material);
-            if let (true, Some((certificate, state))) = (fine && !now, material.out_of_date(SystemTime::now())) {
+            let worst = self.dates();
+            if let (true, Some((certificate, state))) = (fine, &worst) {
                 tracing::error!(path = %certificate.path.display(), state, "certificate is out of date: not ready");
             }
-            fine = now;
+            fine = worst.is_none();
             tokio::time::sleep(DATES).await;
         }
     }
 
-    fn reloaded<C>(&self, event: Event<'_, C>) {
+    fn reloaded(&self, event: Result<(), &LoadError>) {
         match event {
-            Event::Replaced(material) => {
-                self.metrics.loaded(material, true);
-                self.dates(material);
-                let names: Vec<_> = material.certificates.iter().map(|own| own.leaf.subject.as_str()).collect();
+            Ok(()) => {
+                self.metrics.reloaded();
+                self.taken_into_use();
+                self.dates();
+                let certificates = self.certificates();
+                let names: Vec<_> = certificates.iter().map(|own| own.leaf.subject.as_str()).collect();
                 tracing::info!(certificates = names.join("; "), "reloaded");
             }
-            Event::Refused(error) => {
+            Err(error) => {
                 self.metrics.refused(error);
                 let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
                 tracing::error!(%error, cause, "reload refused: the files before stay in use");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kit_tls::{Certificate, LoadError, Material};
+use kit_tls::{Certificate, LoadError};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -24,6 +24,8 @@ pub struct Metrics {
     handshake_failures: Family<Labels<1>, Counter>,
     /// From the start of a handshake to its end, failed ones not counted.
     pub handshake_seconds: Histogram,
+    /// From accept to the end, failed handshakes not counted.
+    pub connection_seconds: Histogram,
     /// Plain bytes towards the target.
     pub bytes_in: Counter,
     /// Plain bytes towards the client.
@@ -38,6 +40,7 @@ pub struct Metrics {
     pub drain_state: Gauge,
     reloads: Family<Labels<1>, Counter>,
     last_reload: Gauge<f64, AtomicU64>,
+    authorities: Gauge,
     not_after: Family<Labels<2>, Gauge<f64, AtomicU64>>,
 }
 
@@ -53,6 +56,8 @@ impl Metrics {
             handshakes: Family::default(),
             handshake_failures: Family::default(),
             handshake_seconds: Histogram::new(buckets),
+            // 1 ms to 18 hours: a probe's connection, and a database's.
+            connection_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 14)),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             accept_errors: Counter::default(),
@@ -61,6 +66,7 @@ impl Metrics {
             drain_state: Gauge::default(),
             reloads: Family::default(),
             last_reload: Gauge::default(),
+            authorities: Gauge::default(),
             not_after: Family::default(),
         };
         macro_rules! add {
@@ -74,6 +80,7 @@ impl Metrics {
             handshakes: "handshakes", "TLS handshakes that succeeded";
             handshake_failures: "handshake_failures", "TLS handshakes that failed, by reason";
             handshake_seconds: "handshake_seconds", "Duration of TLS handshakes that succeeded";
+            connection_seconds: "connection_seconds", "Duration of connections that had a session";
             bytes_in: "received_bytes", "Plain bytes from those who connect";
             bytes_out: "sent_bytes", "Plain bytes to those who connect";
             accept_errors: "accept_errors", "Failures to accept a connection";
@@ -82,6 +89,7 @@ impl Metrics {
             drain_state: "drain_state", "0 serving, 1 told to stop and still accepting, 2 draining";
             reloads: "reload", "Reloads of certificate files, by result";
             last_reload: "reload_last_success_timestamp_seconds", "When files were last taken into use";
+            authorities: "ca_bundle_certificates", "Authorities in use that were read from files or are compiled in";
             not_after: "certificate_not_after_timestamp_seconds", "When an own certificate in use expires";
         }
         Arc::new(metrics)
@@ -112,14 +120,17 @@ impl Metrics {
         self.handshake_failures.get_or_create(&[("reason", reason.to_owned())]).inc();
     }
 
-    /// Files were taken into use, at the start or by a reload.
-    pub fn loaded<C>(&self, material: &Material<C>, reload: bool) {
-        if reload {
-            self.reloads.get_or_create(&[("result", "ok".to_owned())]).inc();
-        }
+    /// A reload succeeded.
+    pub fn reloaded(&self) {
+        self.reloads.get_or_create(&[("result", "ok".to_owned())]).inc();
+    }
+
+    /// What is in use now, at the start or after a reload.
+    pub fn loaded(&self, certificates: &[Certificate], authorities: usize) {
         self.last_reload.set(seconds(SystemTime::now()));
+        self.authorities.set(i64::try_from(authorities).unwrap_or(i64::MAX));
         self.not_after.clear();
-        for Certificate { path, leaf } in &material.certificates {
+        for Certificate { path, leaf } in certificates {
             let cn = leaf.cn.clone().or_else(|| leaf.dns.first().cloned()).unwrap_or_default();
             let labels = [("path", path.display().to_string()), ("cn", cn)];
             self.not_after.get_or_create(&labels).set(seconds(leaf.not_after));

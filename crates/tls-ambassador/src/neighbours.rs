@@ -16,6 +16,16 @@ const ADMIN: ([u8; 4], u16) = ([127, 0, 0, 1], 9091);
 const WAIT_PAUSE: Duration = Duration::from_millis(50);
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// Prints the version.
+///
+/// # Errors
+/// When stdout is closed.
+pub(crate) fn version() -> Result<(), Error> {
+    let text = format!("tls-ambassador {}\n", env!("CARGO_PKG_VERSION"));
+    let printed = std::io::stdout().lock().write_all(text.as_bytes());
+    printed.map_err(|error| Error::failed("cannot write to stdout").caused_by(error))
+}
+
 /// Asks once.
 ///
 /// # Errors

@@ -12,11 +12,13 @@ use tokio::time::{Instant, timeout};
 
 use crate::access::{Access, Verdict};
 use crate::args::{Mode, ProxyIn, StartTls};
-use crate::config::ServerConfig;
+use crate::config::{DoorConfig, ServerConfig};
+use crate::journal;
+use crate::limits::{Counted, Turnstile};
 use crate::metrics::{self, Metrics};
 use crate::proxy_protocol;
 use crate::relay::{Limits, Outcome, Plain, relay};
-use crate::session::{HandshakeError, TlsStream};
+use crate::session::{Refusal, TlsStream};
 use crate::socket::{PeerAddress, Socket};
 use crate::starttls::{mysql, postgres};
 use crate::target::Target;
@@ -29,10 +31,14 @@ pub struct Door {
     pub listener: String,
     /// Where connections go.
     pub target: Target,
+    /// The database's greeting before TLS.
+    pub starttls: StartTls,
     /// Who may in.
     pub access: Arc<Access>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What all threads share of limits.
+    pub turnstile: Arc<Turnstile>,
     /// The order to finish.
     pub drain: Drain,
     /// The whole configuration.
@@ -59,14 +65,17 @@ struct Open {
     tls: TlsStream,
     arrival: Arrival,
     dialled: Option<Socket>,
+    counted: Counted,
 }
 
 /// Why a connection ended before its bytes were carried.
 enum Failure {
-    Handshake(HandshakeError),
+    Handshake(Box<Refusal>),
     Greeting(io::Error),
     Backend(io::Error),
     Timeout,
+    /// Its client has as many connections as it may.
+    Crowd,
 }
 
 impl Serve for Door {
@@ -77,11 +86,19 @@ impl Serve for Door {
         // Boxed one after the other: what the handshake needs is given back before an idle connection sits there.
         let opened = timeout(self.config.door.connect_timeout, Box::pin(self.open(socket))).await;
         let result = match opened.unwrap_or(Err(Failure::Timeout)) {
-            Ok(open) => Box::pin(self.carry(open, accepted)).await,
+            Ok(open) => {
+                let result = Box::pin(self.carry(open, accepted)).await;
+                self.metrics.connection_seconds.observe(accepted.elapsed().as_secs_f64());
+                result
+            }
             Err(failure) => self.report(&failure, &peer),
         };
         self.metrics.ended(&self.listener, result);
-        tracing::debug!(peer, listener = self.listener, result, "connection closed");
+        journal::closed(&self.config.door, &peer, &self.listener, result);
+    }
+
+    fn turned_away(&self) {
+        self.metrics.ended(&self.listener, "limit");
     }
 }
 
@@ -89,11 +106,12 @@ impl Door {
     /// Everything up to a session: PROXY header, the database's greeting, TLS, access.
     async fn open(&self, mut socket: Socket) -> Result<Open, Failure> {
         let (peer, local) = self.addresses(&mut socket).await.map_err(Failure::Greeting)?;
+        let counted = self.turnstile.enter(peer).ok_or(Failure::Crowd)?;
         let config = Arc::clone(&self.material.borrow().config);
         let mut dialled = None;
         let mut direct = Vec::new();
-        match self.config.door.starttls {
-            StartTls::None | StartTls::PostgresDirect => {}
+        match self.starttls {
+            StartTls::None | StartTls::PostgresDirect | StartTls::Ldap | StartTls::Smtp | StartTls::Imap => {}
             StartTls::Postgres => {
                 if let postgres::Opening::Direct(read) =
                     postgres::invite(&mut socket).await.map_err(Failure::Greeting)?
@@ -107,6 +125,7 @@ impl Door {
                 dialled = Some(app);
             }
         }
+        let place = self.turnstile.handshake(&socket).await.map_err(Failure::Greeting)?;
         let began = Instant::now();
         let must_name_protocol = !direct.is_empty();
         let tls = TlsStream::accept_after(socket, config, direct).await.map_err(Failure::Handshake)?;
@@ -116,8 +135,9 @@ impl Door {
             return Err(Failure::Greeting(error));
         }
         self.metrics.shook_hands(tls.facts(), began.elapsed().as_secs_f64());
+        drop(place);
         let verdict = self.access.judge(tls.facts().peer.as_deref());
-        Ok(Open { tls, arrival: Arrival { peer, local, verdict }, dialled })
+        Ok(Open { tls, arrival: Arrival { peer, local, verdict }, dialled, counted })
     }
 
     async fn addresses(&self, socket: &mut Socket) -> io::Result<(PeerAddress, PeerAddress)> {
@@ -140,7 +160,9 @@ impl Door {
         facts: &crate::session::SessionFacts,
     ) -> io::Result<Socket> {
         use tokio::io::AsyncWriteExt;
+        let began = Instant::now();
         let mut app = self.target.dial(self.config.door.connect_timeout).await?;
+        self.metrics.dial_seconds.observe(began.elapsed().as_secs_f64());
         let header = proxy_protocol::header(self.config.proxy_out, peer, local, facts);
         if !header.is_empty() {
             app.write_all(&header).await?;
@@ -149,7 +171,8 @@ impl Door {
     }
 
     async fn carry(self: &Rc<Self>, open: Open, accepted: Instant) -> &'static str {
-        let Open { mut tls, arrival, dialled } = open;
+        // Counted until the end of this function.
+        let Open { mut tls, arrival, dialled, counted: _counted } = open;
         match self.config.mode {
             Mode::Tcp if arrival.verdict != Verdict::Admitted => {
                 tracing::info!(peer = %arrival.peer, "refused: no rule admits this certificate");
@@ -192,7 +215,7 @@ impl Door {
                 return self.report(&Failure::Backend(error), &arrival.peer.to_string());
             }
         };
-        tracing::debug!(peer = %arrival.peer, target = %self.target, "connection open");
+        journal::opened(&self.config.door, &arrival.peer, &self.target);
         let door = &self.config.door;
         if greeted {
             let login = mysql::authenticate(&mut tls, &mut app, mysql::TlsSide::Client, None);
@@ -208,43 +231,48 @@ impl Door {
             end: door.max_lifetime.map(|lifetime| accepted + lifetime),
         };
         let counters = (&self.metrics.bytes_in, &self.metrics.bytes_out);
-        outcome(relay(&mut tls, &mut Plain::new(app), limits, counters).await, &arrival.peer)
+        outcome(door, relay(&mut tls, &mut Plain::new(app), limits, counters).await, &arrival.peer)
     }
 
     fn report(&self, failure: &Failure, peer: &str) -> &'static str {
+        let door = &self.config.door;
         match failure {
-            Failure::Handshake(error) => {
-                let reason = metrics::reason(error);
+            Failure::Handshake(refusal) => {
+                let reason = metrics::reason(&refusal.error);
                 self.metrics.handshake_failed(reason);
-                tracing::info!(peer, listener = self.listener, reason, %error, "error on TLS handshake");
+                journal::refused(door, &peer, &self.listener, reason, refusal);
                 if reason == "not_allowed" { "denied" } else { "tls_error" }
             }
             Failure::Greeting(error) => {
                 self.metrics.handshake_failed("greeting");
-                tracing::info!(peer, listener = self.listener, %error, "error before TLS");
+                journal::not_begun(door, &peer, &self.listener, error);
                 "tls_error"
             }
             Failure::Backend(error) => {
                 self.metrics.dial_failures.inc();
-                tracing::warn!(peer, target = %self.target, %error, "error on dial");
+                journal::unreachable(door, &peer, &self.target, error);
                 "backend_error"
             }
             Failure::Timeout => {
                 self.metrics.handshake_failed("timeout");
-                tracing::info!(peer, listener = self.listener, "no session within the connect timeout");
+                journal::not_begun(door, &peer, &self.listener, &"no session within the connect timeout");
                 "timeout"
+            }
+            Failure::Crowd => {
+                tracing::debug!(peer, listener = self.listener, "closed: --max-conns-per-ip");
+                "limit"
             }
         }
     }
 }
 
 /// The word for the end of a relay.
-pub(crate) fn outcome(outcome: Outcome, peer: &PeerAddress) -> &'static str {
+pub(crate) fn outcome(door: &DoorConfig, outcome: Outcome, peer: &PeerAddress) -> &'static str {
     match outcome {
         Outcome::Finished => "ok",
         Outcome::TimedOut => "timeout",
         Outcome::Broken(error) => {
-            tracing::debug!(%peer, %error, "error during copy");
+            journal::broken(door, peer, &error);
             "broken"
         }
     }

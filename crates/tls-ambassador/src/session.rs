@@ -20,6 +20,7 @@ use rustls::server::UnbufferedServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::PeerIdentity;
+use crate::hello::Hello;
 use crate::records::{Engine, Progress, encrypt, pump, say_goodbye};
 use crate::socket::Socket;
 
@@ -77,6 +78,26 @@ pub enum HandshakeError {
     Io(#[from] io::Error),
 }
 
+/// A handshake that failed, with what is known of the other side.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Refusal {
+    /// Why.
+    pub error: HandshakeError,
+    /// What a client offered; nothing is known of servers.
+    pub hello: Option<Hello>,
+    /// The other side's certificate (DER), where that is what was refused.
+    pub certificate: Option<Vec<u8>>,
+}
+
+impl Refusal {
+    /// The name that a client asked for.
+    #[must_use]
+    pub fn sni(&self) -> Option<&str> {
+        self.hello.as_ref()?.name.as_deref()
+    }
+}
+
 /// Boxed, because futures copy what is moved through them: a thousand idle connections would hold it several times.
 enum Side {
     Server(Box<UnbufferedServerConnection>),
@@ -101,6 +122,12 @@ pub struct TlsStream {
     closed: bool,
 }
 
+impl std::fmt::Debug for TlsStream {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("TlsStream").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
 /// Runs `$body` with the engine of whichever side this is.
 macro_rules! with_engine {
     ($side:expr, $engine:ident => $body:expr) => {
@@ -116,7 +143,7 @@ impl TlsStream {
     ///
     /// # Errors
     /// When the socket ends or either side refuses; the alert has then been sent as far as the socket took it.
-    pub async fn accept(socket: Socket, config: Arc<rustls::ServerConfig>) -> Result<Self, HandshakeError> {
+    pub async fn accept(socket: Socket, config: Arc<rustls::ServerConfig>) -> Result<Self, Box<Refusal>> {
         Self::accept_after(socket, config, Vec::new()).await
     }
 
@@ -128,8 +155,8 @@ impl TlsStream {
         socket: Socket,
         config: Arc<rustls::ServerConfig>,
         read: Vec<u8>,
-    ) -> Result<Self, HandshakeError> {
-        let connection = UnbufferedServerConnection::new(config)?;
+    ) -> Result<Self, Box<Refusal>> {
+        let connection = UnbufferedServerConnection::new(config).map_err(|error| refusal(error.into(), None))?;
         Self::shake(socket, Side::Server(Box::new(connection)), read).await
     }
 
@@ -141,12 +168,12 @@ impl TlsStream {
         socket: Socket,
         config: Arc<rustls::ClientConfig>,
         name: ServerName<'static>,
-    ) -> Result<Self, HandshakeError> {
-        let connection = UnbufferedClientConnection::new(config, name)?;
+    ) -> Result<Self, Box<Refusal>> {
+        let connection = UnbufferedClientConnection::new(config, name).map_err(|error| refusal(error.into(), None))?;
         Self::shake(socket, Side::Client(Box::new(connection)), Vec::new()).await
     }
 
-    async fn shake(socket: Socket, side: Side, read: Vec<u8>) -> Result<Self, HandshakeError> {
+    async fn shake(socket: Socket, side: Side, read: Vec<u8>) -> Result<Self, Box<Refusal>> {
         let mut stream = Self {
             socket,
             side,
@@ -161,26 +188,40 @@ impl TlsStream {
             closed: false,
         };
         let mut sni = None;
+        let mut hello = None;
+        let mut certificate = None;
         let outcome = loop {
+            // Before rustls takes the bytes: where it fails it tells nothing of them.
+            hello = hello.or_else(|| Hello::read(&stream.partial));
             let step = stream.handshake_step();
             sni = sni.or_else(kit_tls::server::take_server_name);
+            if step.is_err() {
+                certificate = kit_tls::take_refused_certificate();
+            }
             // What was made goes out first, an alert too: the other side should learn why.
             let flushed = std::future::poll_fn(|cx| stream.poll_flush_out(cx)).await;
-            match step {
-                Ok(true) => break flushed.map_err(HandshakeError::Io),
-                Ok(false) => flushed?,
-                Err(error) => break Err(HandshakeError::Tls(error)),
+            match (step, flushed) {
+                (Ok(true), flushed) => break flushed.map_err(HandshakeError::Io),
+                (Err(error), _) => break Err(HandshakeError::Tls(error)),
+                (Ok(false), Err(error)) => return Err(refusal(error.into(), hello)),
+                (Ok(false), Ok(())) => {}
             }
-            std::future::poll_fn(|cx| stream.poll_more_handshake(cx)).await?;
+            let more = std::future::poll_fn(|cx| stream.poll_more_handshake(cx)).await;
+            if let Err(error) = more {
+                return Err(refusal(error.into(), hello));
+            }
         };
         match outcome {
-            Ok(()) => {
-                stream.facts = Box::new(with_engine!(&stream.side, engine => facts(engine.as_ref(), sni))?);
-                Ok(stream)
-            }
+            Ok(()) => match with_engine!(&stream.side, engine => facts(engine.as_ref(), sni)) {
+                Ok(facts) => {
+                    stream.facts = Box::new(facts);
+                    Ok(stream)
+                }
+                Err(error) => Err(refusal(error, hello)),
+            },
             Err(error) => {
                 stream.linger().await;
-                Err(error)
+                Err(Box::new(Refusal { error, hello, certificate }))
             }
         }
     }
@@ -363,6 +404,20 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
+    /// Ready when the other side has ended or broken a session that nobody uses. What it says meanwhile is kept for the
+    /// first reader.
+    pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.plain.len() > READ_BUFFER {
+            return Poll::Pending;
+        }
+        let mut said = std::mem::take(&mut self.plain);
+        let before = said.len();
+        let read = self.poll_recv(cx, &mut said);
+        let ended = matches!(read, Poll::Ready(_)) && said.len() == before;
+        self.plain = said;
+        if ended { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// True while the socket has not taken everything.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
@@ -383,6 +438,10 @@ impl TlsStream {
         ready!(self.poll_flush_out(cx))?;
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
+}
+
+fn refusal(error: HandshakeError, hello: Option<Hello>) -> Box<Refusal> {
+    Box::new(Refusal { error, hello, certificate: None })
 }
 
 fn consume(bytes: &mut Vec<u8>, used: usize) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::proxy::Proxy;
 use crate::socket::Socket;
 
 /// An address that is dialled for every connection anew.
@@ -37,6 +38,16 @@ impl Target {
                 Self::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
             }
         };
+        tokio::time::timeout(deadline, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// As [`Target::dial`], through a proxy where there is one and the target is not a unix socket.
+    ///
+    /// # Errors
+    /// As for [`Target::dial`], and when the proxy refuses.
+    pub async fn dial_through(&self, proxy: Option<&Proxy>, deadline: Duration) -> io::Result<Socket> {
+        let (Some(proxy), Self::Tcp { host, port }) = (proxy, self) else { return self.dial(deadline).await };
+        let connecting = proxy.connect(host, *port);
         tokio::time::timeout(deadline, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 

@@ -50,6 +50,14 @@ impl Drain {
 pub trait Serve: 'static {
     /// Carries one connection to its end.
     fn serve(self: Rc<Self>, socket: Socket) -> impl Future<Output = ()>;
+
+    /// Told of a connection that was closed at once, for want of a place.
+    fn turned_away(&self);
+
+    /// What goes on beside the connections for as long as they are accepted. Never returns.
+    fn beside(self: Rc<Self>) -> impl Future<Output = ()> {
+        std::future::pending()
+    }
 }
 
 /// What every thread is given.
@@ -61,6 +69,8 @@ pub struct Shared {
     pub drain: Drain,
     /// Places for connections, when they are limited.
     pub places: Option<Arc<Semaphore>>,
+    /// Whether connections beyond those places are closed instead of waiting.
+    pub reject_excess: bool,
     /// Asked by `/livez`.
     pub pulse: Pulse,
     /// Held by every thread; the receiver ends when the last one has ended.
@@ -110,13 +120,19 @@ fn worker<D: Serve>(parts: Vec<Part>, shared: &Shared, doors: Vec<Rc<D>>) -> io:
 async fn accept<D: Serve>(listener: Listener, door: Rc<D>, shared: Shared) {
     let mut connections = JoinSet::new();
     let mut drain = shared.drain.clone();
+    let mut beside = std::pin::pin!(Rc::clone(&door).beside());
     loop {
         tokio::select! {
             // A drain wins over a connection that comes at the same time; it is taken from the backlog below.
             biased;
             () = drain.draining() => break,
+            () = &mut beside => break,
             Some(ended) = connections.join_next(), if !connections.is_empty() => report(ended),
             accepted = listener.accept() => match accepted {
+                Ok(socket) if shared.reject_excess => match shared.places.clone().map(|places| places.try_acquire_owned()) {
+                    Some(Err(_full)) => door.turned_away(),
+                    place => begin(&mut connections, &door, socket, place.and_then(Result::ok)),
+                },
                 Ok(socket) => {
                     // At the limit this thread takes no more; the connection in hand waits, and its app sees nothing.
                     let place = place(shared.places.as_ref(), &mut drain).await;

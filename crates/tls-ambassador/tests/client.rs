@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 
 mod support;
+#[path = "client/ways.rs"]
+mod ways;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -201,7 +203,10 @@ fn c16_wrong_requests_end_with_code_2_and_one_line() {
         "error: --listen 0.0.0.0:1 is reachable from outside of this pod, in plain text",
     );
     check(&["--listen", "127.0.0.1:2"], "error: 2 --listen and 1 --target do not pair");
-    check(&["--proxy", "ftp://x"], "error: unexpected argument '--proxy' found");
+    check(
+        &["--proxy", "ftp://x"],
+        "error: invalid value 'ftp://x' for '--proxy <URL>': there are proxies of http:// and socks5://, not of ftp://",
+    );
 }
 
 #[test]

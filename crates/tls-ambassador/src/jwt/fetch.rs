@@ -26,7 +26,7 @@ pub enum FetchError {
     Io(#[from] std::io::Error),
     /// The server's certificate, or TLS itself.
     #[error("no TLS session")]
-    Tls(#[from] crate::session::HandshakeError),
+    Tls(#[from] Box<crate::session::Refusal>),
     /// The trusted authorities cannot be read.
     #[error("no trusted authorities")]
     Authorities(#[source] kit_tls::LoadError),

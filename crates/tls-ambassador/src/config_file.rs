@@ -1,0 +1,176 @@
+//! `--config FILE`: flags in TOML, under their names without the dashes.
+//!
+//! ```toml
+//! cert = "/certs/tls.crt"
+//! key = "/certs/tls.key"
+//! allow-cn = ["billing", "search"]
+//! max-concurrent-conns = 1000
+//!
+//! [[route]]
+//! name = "db"
+//! listen = ":5432"
+//! target = "127.0.0.1:5433"
+//! starttls = "postgres"
+//! ```
+//!
+//! An array is a flag that is repeated; `[[route]]` is a `--route` each. Not promised: any other table.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use kit_run::{Error, Setting};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Larger than any file that somebody writes by hand; a log or a device must not fill the memory.
+const LARGEST: u64 = 1 << 20;
+
+/// Every value of a file.
+///
+/// # Errors
+/// A file that cannot be read, is not TOML, or holds a table that is no route.
+pub(crate) fn read(path: &Path) -> Result<Vec<Setting>, Error> {
+    let unreadable = |error: std::io::Error| {
+        Error::request(format!("cannot read --config {}", path.display()))
+            .caused_by(error)
+            .hint("check that the ConfigMap is mounted and that the key has this name in it")
+    };
+    let mut bytes = Vec::new();
+    File::open(path).map_err(unreadable)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Error::request(format!("--config {} is larger than 1 MiB", path.display()))
+            .hint("it holds flags, not data"));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        Error::request(format!("--config {} is not text", path.display())).caused_by(error).hint("it must be TOML")
+    })?;
+    settings(&text).map_err(|fault| {
+        Error::request(format!("line {} of {}: {}", fault.line, path.display(), fault.what))
+            .hint("write flag = value, without dashes; strings in quotes, lists in [ ]; a [[route]] for each route")
+    })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Fault {
+    line: usize,
+    what: String,
+}
+
+fn settings(text: &str) -> Result<Vec<Setting>, Fault> {
+    let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+    let table = DeTable::parse(text).map_err(|error| Fault {
+        line: line(error.span().map_or(0, |span| span.start)),
+        what: format!("no TOML: {}", error.message()),
+    })?;
+    let mut settings = Vec::new();
+    for (key, value) in table.into_inner() {
+        let (at, flag) = (line(key.span().start), key.into_inner().into_owned());
+        let fault = |line: usize, what: String| Fault { line, what };
+        match value.into_inner() {
+            DeValue::Array(values) => {
+                for value in values {
+                    let at = line(value.span().start);
+                    let value = match value.into_inner() {
+                        DeValue::Table(route) if flag == "route" => {
+                            in_one_line(route).map_err(|what| fault(at, what))?
+                        }
+                        other => scalar(&other).ok_or_else(|| fault(at, format!("{flag} holds no plain values")))?,
+                    };
+                    settings.push(Setting { flag: flag.clone(), value, line: at });
+                }
+            }
+            DeValue::Table(_) if flag == "route" => {
+                return Err(fault(at, "routes are a list: write [[route]] instead of [route]".to_owned()));
+            }
+            other => {
+                let value = scalar(&other).ok_or_else(|| fault(at, format!("there is no table [{flag}]")))?;
+                settings.push(Setting { flag, value, line: at });
+            }
+        }
+    }
+    Ok(settings)
+}
+
+/// A value as it would be typed.
+fn scalar(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.clone().into_owned()),
+        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
+        DeValue::Boolean(switch) => Some(switch.to_string()),
+        _ => None,
+    }
+}
+
+/// A `[[route]]` as `--route` takes it.
+fn in_one_line(route: DeTable<'_>) -> Result<String, String> {
+    let mut name = None;
+    let mut rest = Vec::new();
+    for (key, value) in route {
+        let key: String = key.into_inner().into_owned();
+        let value = match value.get_ref() {
+            DeValue::Array(list) => {
+                let words: Option<Vec<String>> =
+                    list.iter().map(|value: &Spanned<DeValue<'_>>| scalar(value.get_ref())).collect();
+                words.map(|words| words.join(" "))
+            }
+            other => scalar(other),
+        };
+        let value = value.ok_or_else(|| format!("{key} of a route is no plain value"))?;
+        let own_mode = key == "listen" && value.starts_with("unix:") && value.matches(',').count() == 1;
+        if value.contains(',') && !own_mode {
+            return Err(format!("{key} of a route holds a comma, which separates its values"));
+        }
+        if key == "name" {
+            name = Some(value);
+        } else {
+            rest.push(format!("{key}={value}"));
+        }
+    }
+    let name = name.ok_or("a route has no name")?;
+    Ok(format!("{name}:{}", rest.join(",")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    fn read(text: &str) -> Vec<String> {
+        let settings = settings(text).unwrap();
+        settings.into_iter().map(|setting| format!("{}={} ({})", setting.flag, setting.value, setting.line)).collect()
+    }
+
+    fn refused(text: &str) -> String {
+        let fault = settings(text).unwrap_err();
+        format!("{}: {}", fault.line, fault.what)
+    }
+
+    #[test]
+    fn values_are_what_would_be_typed_and_lists_are_repeated() {
+        let text = "listen = [':1', \":2\"]\nmax-conns = 7\nallow-all = true\n[[route]]\nname = \"db\"\nlisten=\"unix:/s,mode=0600\"\n\
+                    target = \"h:1\"\nalpn = [\"a\", \"b\"]\n";
+        let expected = [
+            "allow-all=true (3)",
+            "listen=:1 (1)",
+            "listen=:2 (1)",
+            "max-conns=7 (2)",
+            "route=db:alpn=a b,listen=unix:/s,mode=0600,target=h:1 (4)",
+        ];
+        assert_eq!(read(text), expected);
+    }
+
+    #[test]
+    fn faults_have_lines() {
+        assert_eq!(refused("a = 1\nb = [[1]]\n"), "2: b holds no plain values");
+        assert_eq!(refused("\n[x]\ny = 1\n"), "2: there is no table [x]");
+        assert_eq!(refused("[route]\nname = 'a'\n"), "1: routes are a list: write [[route]] instead of [route]");
+        assert_eq!(refused("[[route]]\nlisten = ':1'\n"), "1: a route has no name");
+        assert_eq!(
+            refused("[[route]]\nname = 'a'\ncert = '/a,b'\n"),
+            "1: cert of a route holds a comma, which separates its values"
+        );
+        assert!(refused("a = 1\nb = \n").starts_with("2: no TOML: "), "{}", refused("a = 1\nb = \n"));
+        assert!(refused("a = 1\na = 2\n").starts_with("2: no TOML: duplicate key"), "{}", refused("a = 1\na = 2\n"));
+    }
+}
