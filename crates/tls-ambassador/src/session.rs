@@ -5,7 +5,7 @@
 //! only inside one poll. A connection gets a `Vec` of its own for a partial record, or for bytes that the socket
 //! refused, and gives it back as soon as it is empty.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -120,6 +120,21 @@ pub struct TlsStream {
     ended: bool,
     clean: bool,
     closed: bool,
+    traffic: Option<Rc<Traffic>>,
+}
+
+/// Plain bytes of the sessions of one thread that count here.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    received: Cell<u64>,
+    sent: Cell<u64>,
+}
+
+impl Traffic {
+    /// What was received and sent since the last call.
+    pub fn take(&self) -> (u64, u64) {
+        (self.received.take(), self.sent.take())
+    }
 }
 
 impl std::fmt::Debug for TlsStream {
@@ -186,6 +201,7 @@ impl TlsStream {
             ended: false,
             clean: false,
             closed: false,
+            traffic: None,
         };
         let mut sni = None;
         let mut hello = None;
@@ -270,6 +286,11 @@ impl TlsStream {
         &self.facts
     }
 
+    /// From now on plain bytes are counted in `traffic`.
+    pub fn count_in(&mut self, traffic: Rc<Traffic>) {
+        self.traffic = Some(traffic);
+    }
+
     /// True when the other side ended the connection without the alert that says so.
     #[must_use]
     pub fn truncated(&self) -> bool {
@@ -303,6 +324,9 @@ impl TlsStream {
             if out.len() > before {
                 break;
             }
+        }
+        if let Some(traffic) = &self.traffic {
+            traffic.received.set(traffic.received.get() + (out.len() - before) as u64);
         }
         Poll::Ready(Ok(out.len() - before))
     }
@@ -359,6 +383,9 @@ impl TlsStream {
                     joined.as_slice()
                 }
             };
+            if let Some(traffic) = &self.traffic {
+                traffic.sent.set(traffic.sent.get() + plaintext.len() as u64);
+            }
             for part in plaintext.chunks(WRITE_PART) {
                 let Self { side, partial, unsent, .. } = self;
                 let length = with_engine!(side, engine => encrypt(engine, partial, part, outgoing, unsent))

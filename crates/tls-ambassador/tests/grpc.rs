@@ -66,6 +66,16 @@ fn g18_j32_streams_are_not_held_back_and_a_cancelled_one_is_cancelled_at_the_app
 }
 
 #[test]
+fn a_client_that_takes_its_time_to_send_is_not_the_app_that_takes_its_time_to_answer() {
+    let (_process, app) = app();
+    let lab = Lab::open(&app, &["--upstream-h2c", "--upstream-timeout", "1s"]);
+    assert_eq!(call(&lab, "slow"), json!({"count": "6"}));
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let lab = Lab::open(&App::at(silent.local_addr().unwrap().port()), &["--upstream-h2c", "--upstream-timeout", "1s"]);
+    assert_eq!(call(&lab, "meta")["code"], "UNAVAILABLE", "an app that says nothing");
+}
+
+#[test]
 fn a_refusal_and_an_absent_app_are_told_as_grpc_status() {
     let (process, app) = app();
     let dir = tempfile::tempdir().unwrap();

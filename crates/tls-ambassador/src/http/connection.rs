@@ -39,6 +39,7 @@ pub(super) struct Plan {
     pub(super) old: bool,
     pub(super) keep_alive: bool,
     pub(super) expects_continue: bool,
+    pub(super) takes_trailers: bool,
     pub(super) replayable: bool,
     pub(super) upgrade: Option<Box<[u8]>>,
     pub(super) method: Method,
@@ -100,7 +101,14 @@ impl Connection {
                 Next::Break => return,
                 Next::Tunnel(socket, surplus) => {
                     self.deadline.clear();
-                    return super::tunnel::run(&self.http, &mut self.stream, &mut self.inbox, socket, surplus).await;
+                    let client = Client {
+                        http: &self.http,
+                        stream: &mut self.stream,
+                        inbox: &mut self.inbox,
+                        deadline: &self.deadline,
+                    };
+                    let patience = self.door.config.door.close_timeout;
+                    return super::tunnel::run(client, socket, surplus, patience).await;
                 }
             }
         }
@@ -215,6 +223,7 @@ impl Connection {
             old: request.old,
             keep_alive: request.facts.keep_alive,
             expects_continue: request.facts.expects_continue,
+            takes_trailers: request.facts.trailers,
             replayable: request.facts.body.is_done() && method.is_idempotent(),
             upgrade: request.facts.upgrade.map(|index| Box::from(request.headers[index].value)),
             method,

@@ -2,7 +2,8 @@
 //!
 //! Both directions move at once, so an app may answer before it has read the body. Nothing is read from the app while the
 //! client refuses bytes, and nothing from the client while the app does; that is all the buffering there is. A body
-//! with a known length is passed on as it lies, a chunked one is checked and loses its trailers.
+//! with a known length is passed on as it lies, a chunked one is checked. A request loses its trailers; those of a response
+//! pass to a client that takes them.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,6 +19,7 @@ use super::framing::Framing;
 use super::request::{MAX_HEADERS, Refusal, Scan, refuse};
 use super::response::Response;
 use super::timers::Deadline;
+use super::trailers;
 use super::worker::Http;
 use crate::session::TlsStream;
 use crate::socket::Socket;
@@ -87,6 +89,10 @@ pub(super) struct Exchange<'c> {
     end: usize,
     /// The status sent to the client, 0 before.
     status: u16,
+    /// The client is older than chunks, and gets what is in them.
+    unchunk: bool,
+    /// What stands behind the last chunk of the response.
+    trailers: Vec<u8>,
     /// When the app's final head came, where somebody wants to know.
     heard: Option<Instant>,
     sent_to_client: u64,
@@ -114,6 +120,8 @@ impl<'c> Exchange<'c> {
             start: 0,
             end: 0,
             status: 0,
+            unchunk: false,
+            trailers: Vec::new(),
             heard: None,
             sent_to_client: 0,
             close: !plan.keep_alive,
@@ -353,25 +361,21 @@ impl<'c> Exchange<'c> {
             }
             self.start += length;
         }
-        let taken = match &mut self.stage {
-            Stage::Body(framing) => {
-                let bytes = self.block.as_deref().and_then(|block| block.get(self.start..self.end)).unwrap_or_default();
-                let piece = framing.feed(bytes).map_err(|_| Outcome::Broken)?;
-                if piece.done {
-                    self.stage = Stage::Over;
-                }
-                piece.taken
-            }
-            Stage::Head(_) | Stage::Over => 0,
-        };
+        let (taken, passed) = self.pass_body(&mut reply)?;
         let body =
-            self.block.as_deref().and_then(|block| block.get(self.start..self.start + taken)).unwrap_or_default();
-        if !reply.is_empty() || !body.is_empty() {
-            // Nothing is held back at this point, so the stream takes all of it.
-            match self.client.stream.poll_send(cx, &[&reply, body]) {
-                Poll::Ready(Ok(())) => {}
-                _ => return Err(Outcome::Broken),
-            }
+            self.block.as_deref().and_then(|block| block.get(self.start..self.start + passed)).unwrap_or_default();
+        let tail = if taken > passed && matches!(self.stage, Stage::Over) { self.tail() } else { Vec::new() };
+        let parts = [reply.as_slice(), body, tail.as_slice()];
+        // Several parts are joined first, so one is given alone.
+        let sent = match (reply.is_empty(), body.is_empty(), tail.is_empty()) {
+            (true, true, true) => Poll::Ready(Ok(())),
+            (true, false, true) => self.client.stream.poll_send(cx, &[body]),
+            (false, true, true) => self.client.stream.poll_send(cx, &[&reply]),
+            _ => self.client.stream.poll_send(cx, &parts),
+        };
+        // Nothing is held back at this point, so the stream takes all of it.
+        if !matches!(sent, Poll::Ready(Ok(()))) {
+            return Err(Outcome::Broken);
         }
         self.client.http.buffers.give_text(&mut reply);
         self.sent_to_client += taken as u64;
@@ -390,12 +394,51 @@ impl<'c> Exchange<'c> {
         Ok(())
     }
 
+    /// How many bytes of the block belong to the response's body, and how many of them go on as they are. For a client that
+    /// knows no chunks the data goes to `reply`.
+    fn pass_body(&mut self, reply: &mut Vec<u8>) -> Result<(usize, usize), Outcome> {
+        let Stage::Body(framing) = &mut self.stage else { return Ok((0, 0)) };
+        let bytes = self.block.as_deref().and_then(|block| block.get(self.start..self.end)).unwrap_or_default();
+        if !self.unchunk {
+            let piece = framing.feed(bytes).map_err(|_| Outcome::Broken)?;
+            self.trailers.extend_from_slice(&bytes[piece.forward..piece.taken]);
+            if piece.done {
+                self.stage = Stage::Over;
+            }
+            return Ok((piece.taken, piece.forward));
+        }
+        let mut taken = 0;
+        while !framing.is_done() && taken < bytes.len() {
+            let run = framing.decode(&bytes[taken..]).map_err(|_| Outcome::Broken)?;
+            let end = taken + run.skip + run.data;
+            reply.extend_from_slice(&bytes[end - run.data..end]);
+            taken = end;
+        }
+        if framing.is_done() {
+            self.stage = Stage::Over;
+        }
+        Ok((taken, 0))
+    }
+
+    /// The end of a chunked response: the trailers that may pass, where the client takes them, and the empty line.
+    fn tail(&self) -> Vec<u8> {
+        let mut tail = Vec::new();
+        if self.unchunk {
+            return tail;
+        }
+        if self.plan.takes_trailers {
+            trailers::each(&self.trailers, |name, value| forward::line(&mut tail, name.as_bytes(), value));
+        }
+        tail.extend_from_slice(b"\r\n");
+        tail
+    }
+
     /// Reads one head of `length` bytes and writes what goes on to `reply`.
     fn head(&mut self, length: usize, reply: &mut Vec<u8>) -> Result<(), Refusal> {
         let block = self.block.as_deref().unwrap_or_default();
         let head = &block[self.start..self.start + length];
         let mut slots = [const { std::mem::MaybeUninit::uninit() }; MAX_HEADERS];
-        let response = Response::parse(head, &mut slots, self.plan.to_head)
+        let mut response = Response::parse(head, &mut slots, self.plan.to_head)
             .map_err(|_| refuse(502, "the app's response is malformed"))?;
         if response.status == 101 {
             let agreed = match (&self.plan.upgrade, response.upgrade) {
@@ -422,7 +465,13 @@ impl<'c> Exchange<'c> {
         self.status = response.status;
         self.heard = self.client.http.shared.log.as_ref().map(|_| Instant::now());
         self.app_keeps = response.keep_alive && !self.plan.old;
-        self.close |= response.body == Framing::UntilClose || !self.uploaded || self.client.http.is_draining();
+        if self.plan.old && matches!(response.body, Framing::Chunked(_)) {
+            // Only the end of the connection can tell such a client where the body ends.
+            self.unchunk = true;
+            response.drop_coding();
+        }
+        self.close |=
+            self.unchunk || response.body == Framing::UntilClose || !self.uploaded || self.client.http.is_draining();
         let connection = match (self.close, self.plan.old) {
             (true, _) => Connection::Close,
             (false, true) => Connection::KeepAlive,

@@ -42,6 +42,8 @@ pub fn request_head(out: &mut Vec<u8>, head: Option<&[u8]>, request: &Request<'_
     if let Some(index) = request.facts.upgrade {
         out.extend_from_slice(b"Connection: upgrade\r\n");
         line(out, b"Upgrade", request.headers[index].value);
+    } else if request.facts.trailers {
+        out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
     }
     out.extend_from_slice(added.connection);
     if let (true, Some(authority)) = (added.forwarded_host, request.authority) {
@@ -190,6 +192,18 @@ mod tests {
             ),
             "GET /ws HTTP/1.1\r\nHost: x\r\nA: b\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_client_that_takes_trailers_is_told_of_in_our_words() {
+        let said =
+            |more: &str| forwarded(&format!("GET / HTTP/1.1\r\nHost: x\r\n{more}A: b\r\n\r\n"), &Added::default());
+        let told = "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\nConnection: TE\r\nTE: trailers\r\n\r\n";
+        assert_eq!(said("TE: deflate, Trailers\r\nConnection: te\r\n"), told);
+        let silent = "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n\r\n";
+        for not in ["TE: trailers\r\n", "Connection: TE\r\n", "TE: deflate\r\nConnection: TE\r\n"] {
+            assert_eq!(said(not), silent, "{not}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! line feeds, spaces around the size, sizes over 63 bits, control characters in extensions and folded trailers are
 //! faults. [`Framing::decode`] walks the same machine and names the runs that are data, for HTTP/2.
 //!
-//! Not promised: that trailers mean anything. Their bytes are kept apart so that a caller can drop them.
+//! Not promised: that trailers mean anything. Their bytes are kept apart so that a caller can drop or read them.
 
 /// What is wrong with a body; the connection cannot be used further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +58,8 @@ pub struct Piece {
 pub struct Run {
     /// Framing in front of the data.
     pub skip: usize,
+    /// Bytes at the end of `skip` that belong to the trailer section; no data follows them.
+    pub trailers: usize,
     /// Bytes of data after `skip`; 0 when more input is needed or the body is over.
     pub data: usize,
     /// The body ended with the last byte of this run.
@@ -148,11 +150,14 @@ impl Framing {
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Run, Fault> {
         let Framing::Chunked(chunked) = self else {
             let piece = self.feed(bytes)?;
-            return Ok(Run { skip: 0, data: piece.taken, done: piece.done });
+            return Ok(Run { skip: 0, trailers: 0, data: piece.taken, done: piece.done });
         };
-        let mut skip = 0;
+        let (mut skip, mut forward) = (0, 0);
         while skip < bytes.len() && chunked.at != At::Data && chunked.at != At::End {
             skip += chunked.step(&bytes[skip..])?;
+            if !chunked.in_trailers() {
+                forward = skip;
+            }
         }
         let mut data = 0;
         if chunked.at == At::Data && skip < bytes.len() {
@@ -162,7 +167,7 @@ impl Framing {
         if done {
             *self = Framing::Done;
         }
-        Ok(Run { skip, data, done })
+        Ok(Run { skip, trailers: skip - forward, data, done })
     }
 }
 
@@ -311,6 +316,28 @@ mod tests {
         let piece = whole(b"1\r\nx\r\n0\r\nX-User: root\r\nb: c\r\n\r\nrest").unwrap();
         assert_eq!((piece.forward, piece.done), (9, true));
         assert_eq!(&b"1\r\nx\r\n0\r\nX-User: root\r\nb: c\r\n\r\nrest"[piece.taken..], b"rest");
+    }
+
+    #[test]
+    fn the_trailer_section_is_told_apart_however_it_is_split() {
+        let body = b"1\r\nx\r\n0\r\nX-User: root\r\nb: c\r\n\r\nrest";
+        for size in 1..body.len() {
+            let (mut fed, mut decoded) = (Framing::chunked(), Framing::chunked());
+            let (mut by_feed, mut by_decode) = (Vec::new(), Vec::new());
+            for part in body.chunks(size) {
+                let piece = fed.feed(part).unwrap();
+                by_feed.extend_from_slice(&part[piece.forward..piece.taken]);
+                let mut at = 0;
+                while !decoded.is_done() && at < part.len() {
+                    let run = decoded.decode(&part[at..]).unwrap();
+                    by_decode.extend_from_slice(&part[at + run.skip - run.trailers..at + run.skip]);
+                    assert!(run.trailers == 0 || run.data == 0);
+                    at += run.skip + run.data;
+                }
+            }
+            assert_eq!(by_feed, b"X-User: root\r\nb: c\r\n\r\n", "{size}");
+            assert_eq!(by_decode, by_feed, "{size}");
+        }
     }
 
     #[test]

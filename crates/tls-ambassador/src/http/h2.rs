@@ -5,8 +5,8 @@
 //! limits: streams at once, resets of streams that were not yet accepted, resets that a client provokes, the size of a
 //! header list; windows and send buffers are small enough for a thousand attackers.
 //!
-//! Not passed on: trailers to and from an app that speaks HTTP/1.1 (with `--upstream-h2c` they pass, see [`h2_app`]), and
-//! server push, which no longer exists.
+//! Not passed on: trailers of requests to an app that speaks HTTP/1.1 (with `--upstream-h2c` they pass, see [`h2_app`]),
+//! interim answers, which hyper cannot send, and server push, which no longer exists.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -226,16 +226,13 @@ async fn pass(open: Open, request: H2Request<Incoming>, asked: &Asked) -> Result
             None => dial(&open.0, &mut tries).await?,
         };
         let mut stream = AppStream::new(open, socket, upload, to_head, asked.clone());
-        let patience = stream.open.0.http.config.upstream_timeout;
-        let heard = tokio::time::timeout(patience, poll_fn(|cx| stream.poll_head(cx))).await;
-        match heard {
-            Ok(Ok(head)) => return Ok(head.map(|()| stream.into_body())),
-            Ok(Err(None)) if reused && replayable && tries.take() => {
+        match poll_fn(|cx| stream.poll_head(cx)).await {
+            Ok(head) => return Ok(head.map(|()| stream.into_body())),
+            Err(None) if reused && replayable && tries.take() => {
                 (open, upload) = stream.again();
             }
-            Ok(Err(None)) => return Err((refuse(502, "the app ended the connection"), None)),
-            Ok(Err(Some(refusal))) => return Err((refusal, None)),
-            Err(_) => return Err((refuse(504, "the app did not answer in time"), None)),
+            Err(None) => return Err((refuse(502, "the app ended the connection"), None)),
+            Err(Some(refusal)) => return Err((refusal, None)),
         }
     }
 }
@@ -285,6 +282,7 @@ fn head(
         return Err(refuse(400, "invalid request target").into());
     }
     facts.dropped |= facts.host.map_or(0, |index| 1 << index);
+    facts.trailers = parts.headers.get(header::TE).is_some_and(|te| te == "trailers");
     // The stream's end, not a header, says how long the body is; a length that is given is checked by hyper.
     if ended && !facts.body.is_done() {
         return Err(refuse(400, "the stream ended before its Content-Length").into());

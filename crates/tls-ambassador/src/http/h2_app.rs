@@ -5,8 +5,9 @@
 //! tried once more on a fresh one. Nothing is buffered beyond the windows of HTTP/2.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -21,6 +22,7 @@ use super::h2::{Asked, Failure, OnThisThread, Open, Streams, dial};
 use super::h2_stream::H2Body;
 use super::names::{Class, classify};
 use super::request::{MAX_HEADERS, Refusal, refuse};
+use super::timers::Deadline;
 
 const STREAM_WINDOW: u32 = 128 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -65,9 +67,16 @@ pub(super) async fn pass(
     asked: Asked,
 ) -> Result<H2Response<H2Body>, Failure> {
     let (too_large, bytes) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
-    let body = UpBody { body, open: open.another(), bytes: Rc::clone(&bytes), too_large: Rc::clone(&too_large) };
+    let deadline = open.0.http.timers.deadline();
+    let body = UpBody {
+        body,
+        open: open.another(),
+        bytes: Rc::clone(&bytes),
+        too_large: Rc::clone(&too_large),
+        deadline: Rc::clone(&deadline),
+    };
+    body.progress();
     let mut request_of_app = read_back(head, takes_trailers, body)?;
-    let patience = open.0.http.config.upstream_timeout;
     let mut tries = Tries::new(&open.0.http);
     loop {
         let (mut sender, reused) = open.0.channel.sender(&open.0, &mut tries).await?;
@@ -77,17 +86,21 @@ pub(super) async fn pass(
             Err(_) if reused => continue,
             Err(_) => return Err((refuse(502, "the app ended the connection"), None)),
         }
-        let sent = tokio::time::timeout(patience, sender.try_send_request(request_of_app)).await;
-        let mut failed = match sent {
-            Err(_) => return Err((refuse(504, "the app did not answer in time"), None)),
-            Ok(Ok(answer)) => {
+        let mut sending = pin!(sender.try_send_request(request_of_app));
+        let sent = poll_fn(|cx| match sending.as_mut().poll(cx) {
+            Poll::Ready(sent) => Poll::Ready(Some(sent)),
+            Poll::Pending => deadline.poll(cx).map(|()| None),
+        });
+        let mut failed = match sent.await {
+            None => return Err((refuse(504, "the app did not answer in time"), None)),
+            Some(Ok(answer)) => {
                 let (parts, body) = answer.into_parts();
                 let heard = open.0.http.shared.log.as_ref().map(|_| Instant::now());
                 let status = parts.status.as_u16();
                 let relayed = Relayed { open, body, status, asked, heard, received: bytes, sent: 0 };
                 return Ok(H2Response::from_parts(parts, H2Body::Relayed(Box::new(relayed))));
             }
-            Ok(Err(failed)) => failed,
+            Some(Err(failed)) => failed,
         };
         match failed.take_message() {
             // The connection ended before this stream was on it.
@@ -135,6 +148,16 @@ pub(super) struct UpBody {
     open: Open,
     bytes: Rc<Cell<u64>>,
     too_large: Rc<Cell<bool>>,
+    /// Of the wait for the answer's head: while the client sends, the app may be waiting for the rest.
+    deadline: Rc<Deadline>,
+}
+
+impl UpBody {
+    fn progress(&self) {
+        self.open.progress();
+        let config = &self.open.0.http.config;
+        self.deadline.set(if self.body.is_end_stream() { config.upstream_timeout } else { config.body_timeout });
+    }
 }
 
 impl Body for UpBody {
@@ -146,9 +169,12 @@ impl Body for UpBody {
         let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return Poll::Ready(Some(Err(io::Error::other(error)))),
-            None => return Poll::Ready(None),
+            None => {
+                this.deadline.set(this.open.0.http.config.upstream_timeout);
+                return Poll::Ready(None);
+            }
         };
-        this.open.progress();
+        this.progress();
         let bytes = this.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64);
         this.bytes.set(bytes);
         let config = &this.open.0.http.config;

@@ -4,11 +4,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::http::{HeaderName, HeaderValue, Response as H2Response, header};
+use hyper::http::{HeaderMap, HeaderName, HeaderValue, Response as H2Response, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
@@ -16,6 +17,8 @@ use super::h2::{Asked, Open};
 use super::h2_app::Relayed;
 use super::request::{MAX_HEADERS, Refusal, Scan, refuse};
 use super::response::Response;
+use super::timers::Deadline;
+use super::trailers;
 use crate::socket::Socket;
 
 /// The request on its way to the app.
@@ -79,12 +82,19 @@ pub(super) struct AppStream {
     framing: Framing,
     /// Bytes that arrived with the head and belong to the body.
     rest: Vec<u8>,
+    /// What stands behind the last chunk.
+    trailers: Vec<u8>,
+    /// Ends a wait of this stream, whatever the others of its connection do.
+    deadline: Rc<Deadline>,
     counted: bool,
 }
 
 impl AppStream {
     pub(super) fn new(open: Open, socket: Socket, upload: Upload, to_head: bool, asked: Asked) -> AppStream {
-        AppStream {
+        let deadline = open.0.http.timers.deadline();
+        let stream = AppStream {
+            deadline,
+            trailers: Vec::new(),
             open,
             socket: Some(socket),
             upload,
@@ -98,7 +108,17 @@ impl AppStream {
             framing: Framing::Done,
             rest: Vec::new(),
             counted: true,
-        }
+        };
+        stream.progress();
+        stream
+    }
+
+    /// Some byte moved; the next may take as long as what it is waited for allows.
+    fn progress(&self) {
+        self.open.progress();
+        let config = &self.open.0.http.config;
+        let waits_for_app = self.status == 0 && self.upload.is_over();
+        self.deadline.set(if waits_for_app { config.upstream_timeout } else { config.body_timeout });
     }
 
     /// The same request once more.
@@ -121,6 +141,20 @@ impl AppStream {
 
     /// Err(None): the app ended the connection without a word.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<H2Response<()>, Option<Refusal>>> {
+        if let Poll::Ready(result) = self.poll_head_now(cx) {
+            return Poll::Ready(result);
+        }
+        ready!(self.deadline.poll(cx));
+        let client_is_late = self.upload.body.is_some() && self.upload.sent == self.upload.out.len();
+        let late = if client_is_late {
+            refuse(408, "the body is too slow")
+        } else {
+            refuse(504, "the app did not answer in time")
+        };
+        Poll::Ready(Err(Some(late)))
+    }
+
+    fn poll_head_now(&mut self, cx: &mut Context<'_>) -> Poll<Result<H2Response<()>, Option<Refusal>>> {
         if let Poll::Ready(Err(refusal)) = self.poll_upload(cx) {
             return Poll::Ready(Err(Some(refusal)));
         }
@@ -168,7 +202,7 @@ impl AppStream {
             }
             let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| MALFORMED)?;
             let value = HeaderValue::from_bytes(field.value).map_err(|_| MALFORMED)?;
-            if name != header::TRANSFER_ENCODING && name != header::TRAILER {
+            if name != header::TRANSFER_ENCODING {
                 head.headers_mut().append(name, value);
             }
         }
@@ -189,7 +223,7 @@ impl AppStream {
         out.extend_from_slice(room.filled());
         buffers.give_block(block);
         ready!(read)?;
-        self.open.progress();
+        self.progress();
         Poll::Ready(Ok(count))
     }
 
@@ -203,7 +237,7 @@ impl AppStream {
                     // The app may have answered already: what it said counts.
                     _ => self.upload_failed = true,
                 }
-                self.open.progress();
+                self.progress();
                 continue;
             }
             let Some(body) = &mut upload.body else { break };
@@ -246,8 +280,35 @@ impl AppStream {
                     }
                 }
             }
+            self.progress();
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let data = match self.poll_data(cx) {
+            Poll::Ready(data) => data,
+            Poll::Pending => {
+                ready!(self.deadline.poll(cx));
+                Some(Err(io::ErrorKind::TimedOut.into()))
+            }
+        };
+        Poll::Ready(match data {
+            Some(data) => Some(data.map(Frame::data)),
+            None => self.take_trailers().map(|trailers| Ok(Frame::trailers(trailers))),
+        })
+    }
+
+    /// None: there are none, or they were taken.
+    fn take_trailers(&mut self) -> Option<HeaderMap> {
+        let section = std::mem::take(&mut self.trailers);
+        let mut fields = HeaderMap::new();
+        trailers::each(&section, |name, value| {
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
+                fields.append(name, value);
+            }
+        });
+        (!fields.is_empty()).then_some(fields)
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
@@ -262,6 +323,7 @@ impl AppStream {
             }
             while !self.rest.is_empty() && !self.framing.is_done() {
                 let run = self.framing.decode(&self.rest).map_err(|_| broken())?;
+                self.trailers.extend_from_slice(&self.rest[run.skip - run.trailers..run.skip]);
                 let data = Bytes::copy_from_slice(&self.rest[run.skip..run.skip + run.data]);
                 self.rest.drain(..run.skip + run.data);
                 if !data.is_empty() {
@@ -311,7 +373,7 @@ impl Body for H2Body {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
             H2Body::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            H2Body::App(stream) => stream.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
+            H2Body::App(stream) => stream.poll_frame(cx),
             H2Body::Relayed(stream) => stream.poll_frame(cx),
         }
     }
@@ -319,7 +381,7 @@ impl Body for H2Body {
     fn is_end_stream(&self) -> bool {
         match self {
             H2Body::Own(text) => text.is_none(),
-            H2Body::App(stream) => stream.framing.is_done() && stream.socket.is_none(),
+            H2Body::App(stream) => stream.framing.is_done() && stream.socket.is_none() && stream.trailers.is_empty(),
             H2Body::Relayed(stream) => stream.is_end_stream(),
         }
     }

@@ -36,6 +36,7 @@ mod reply;
 pub mod request;
 pub mod response;
 mod timers;
+mod trailers;
 mod tunnel;
 mod worker;
 
@@ -63,11 +64,12 @@ pub fn alpn(asked: &[String]) -> Result<Vec<Vec<u8>>, kit_run::Error> {
 }
 
 /// Serves one client's connection until it is over.
-pub async fn serve(http: Rc<Http>, door: Rc<Door>, stream: TlsStream, arrival: Arrival) {
+pub async fn serve(http: Rc<Http>, door: Rc<Door>, mut stream: TlsStream, arrival: Arrival) {
     if http.needs_sweeper() {
         // It ends by itself when nothing is left to sweep.
-        tokio::task::spawn_local(Rc::clone(&http).sweep(door.drain.clone()));
+        tokio::task::spawn_local(Rc::clone(&http).sweep(Rc::clone(&door)));
     }
+    stream.count_in(Rc::clone(&http.traffic));
     let caller = caller::Caller::new(&http.config, stream.facts(), &arrival);
     if stream.facts().alpn.as_deref() == Some(b"h2".as_slice()) {
         // Boxed: the other protocol's idle connections need not be as large.

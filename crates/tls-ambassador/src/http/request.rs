@@ -103,6 +103,8 @@ pub struct Facts {
     pub keep_alive: bool,
     /// The client waits for 100 Continue before it sends the body.
     pub expects_continue: bool,
+    /// The client takes trailers behind the response.
+    pub trailers: bool,
     /// Some header says where the request came from (bits as in `dropped`).
     pub forwarding: u128,
 }
@@ -223,6 +225,7 @@ pub fn inspect(headers: &[Header<'_>], old: bool, stripped: &NameSet) -> Result<
         upgrade: None,
         keep_alive: !old,
         expects_continue: false,
+        trailers: false,
         forwarding: 0,
     };
     let mut seen = Seen::default();
@@ -270,7 +273,12 @@ pub fn inspect(headers: &[Header<'_>], old: bool, stripped: &NameSet) -> Result<
                 }
                 facts.expects_continue = true;
             }
-            Class::HopByHop | Class::Trailer => facts.dropped |= bit,
+            Class::HopByHop | Class::Trailer => {
+                facts.dropped |= bit;
+                let is_te = same_name(header.name.as_bytes(), b"te");
+                seen.takes_trailers |=
+                    is_te && options(header.value).any(|option| option.eq_ignore_ascii_case(b"trailers"));
+            }
             Class::Disguised => return Err(bad("framing header written with an underscore")),
         }
     }
@@ -282,6 +290,8 @@ pub fn inspect(headers: &[Header<'_>], old: bool, stripped: &NameSet) -> Result<
         (None, false) => Framing::Done,
     };
     facts.expects_continue &= !facts.body.is_done();
+    // TE means this hop only where Connection says so (RFC 9110 section 10.1.4).
+    facts.trailers = seen.takes_trailers && seen.names_te && !old;
     if seen.close {
         facts.keep_alive = false;
     } else if seen.keep_alive {
@@ -305,6 +315,8 @@ struct Seen {
     keep_alive: bool,
     wants_upgrade: bool,
     names_others: bool,
+    takes_trailers: bool,
+    names_te: bool,
 }
 
 impl Seen {
@@ -317,6 +329,7 @@ impl Seen {
             } else if option.eq_ignore_ascii_case(b"upgrade") {
                 self.wants_upgrade = true;
             } else {
+                self.names_te |= option.eq_ignore_ascii_case(b"te");
                 self.names_others = true;
             }
         }

@@ -75,6 +75,15 @@ impl<'h, 'b> Response<'h, 'b> {
         self.dropped >> index & 1 == 1
     }
 
+    /// Leaves Transfer-Encoding out of what is passed on.
+    pub fn drop_coding(&mut self) {
+        for (index, header) in self.headers.iter().enumerate() {
+            if classify(header.name.as_bytes()) == Class::TransferEncoding {
+                self.dropped |= 1 << index;
+            }
+        }
+    }
+
     fn inspect(&mut self, old: bool, to_head: bool) -> Result<(), Malformed> {
         let mut length = None;
         let mut chunked = false;

@@ -2,19 +2,25 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::buffers::Inbox;
+use super::exchange::Client;
+use super::timers::Deadline;
 use super::worker::Http;
 use crate::session::TlsStream;
 use crate::socket::Socket;
 
 /// Copies until both directions ended or one broke. `surplus` came from the app behind its 101, the inbox holds what came
-/// from the client behind its request.
-pub(super) async fn run(http: &Http, stream: &mut TlsStream, inbox: &mut Inbox, socket: Socket, surplus: Vec<u8>) {
-    let mut tunnel = Tunnel { http, stream, inbox, socket, surplus, up: Half::Open, down: Half::Open };
+/// from the client behind its request. Once one direction has ended, `patience` may pass without a byte in the other.
+pub(super) async fn run(client: Client<'_>, socket: Socket, surplus: Vec<u8>, patience: Duration) {
+    let Client { http, stream, inbox, deadline } = client;
+    let (up, down) = (Half::Open, Half::Open);
+    let mut tunnel = Tunnel { http, stream, inbox, deadline, patience, moved: false, socket, surplus, up, down };
     poll_fn(|cx| tunnel.poll(cx)).await;
 }
 
@@ -27,9 +33,13 @@ enum Half {
 }
 
 struct Tunnel<'t> {
-    http: &'t Http,
+    http: &'t Rc<Http>,
     stream: &'t mut TlsStream,
     inbox: &'t mut Inbox,
+    deadline: &'t Deadline,
+    patience: Duration,
+    /// Something happened since the deadline was set.
+    moved: bool,
     socket: Socket,
     surplus: Vec<u8>,
     up: Half,
@@ -48,7 +58,17 @@ impl Tunnel<'_> {
         {
             return Poll::Ready(());
         }
-        if self.up == Half::Over && self.down == Half::Over { Poll::Ready(()) } else { Poll::Pending }
+        match (self.up == Half::Over, self.down == Half::Over) {
+            (true, true) => Poll::Ready(()),
+            (false, false) => Poll::Pending,
+            // A peer that is gone without a word would be waited for forever.
+            _ => {
+                if std::mem::take(&mut self.moved) {
+                    self.deadline.set(self.patience);
+                }
+                self.deadline.poll(cx)
+            }
+        }
     }
 
     /// Ready(false): broken. Ready(true): this half is over.
@@ -57,6 +77,7 @@ impl Tunnel<'_> {
             if self.up == Half::Ending {
                 let ended = ready!(Pin::new(&mut self.socket).poll_shutdown(cx)).is_ok();
                 self.up = Half::Over;
+                self.moved = true;
                 return Poll::Ready(ended);
             }
             if self.inbox.is_empty() {
@@ -72,7 +93,10 @@ impl Tunnel<'_> {
                 continue;
             }
             match ready!(Pin::new(&mut self.socket).poll_write(cx, self.inbox.bytes())) {
-                Ok(count) if count > 0 => self.inbox.consume(count),
+                Ok(count) if count > 0 => {
+                    self.moved = true;
+                    self.inbox.consume(count);
+                }
                 _ => return Poll::Ready(false),
             }
         }
@@ -86,6 +110,7 @@ impl Tunnel<'_> {
             if self.down == Half::Ending {
                 let ended = ready!(self.stream.poll_close(cx)).is_ok();
                 self.down = Half::Over;
+                self.moved = true;
                 return Poll::Ready(ended);
             }
             let sent = if self.surplus.is_empty() {
@@ -112,6 +137,7 @@ impl Tunnel<'_> {
             if !matches!(sent, Poll::Ready(Ok(()))) {
                 return Poll::Ready(false);
             }
+            self.moved = true;
         }
     }
 }

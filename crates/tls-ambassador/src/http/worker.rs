@@ -21,6 +21,7 @@ use super::request::Request;
 use super::timers::Timers;
 use crate::jwt::{Cache, Issuers, keeper};
 use crate::server::Door;
+use crate::session::Traffic;
 use crate::socket::Socket;
 
 /// How long an idle connection to the app is kept.
@@ -92,6 +93,7 @@ pub struct Http {
     pub(super) buffers: Buffers,
     pub(super) timers: Timers,
     pub(super) tally: Arc<Tally>,
+    pub(super) traffic: Rc<Traffic>,
     pub(super) tokens: RefCell<Vec<Cache>>,
     apps: RefCell<Vec<ToApp>>,
     draining: Cell<bool>,
@@ -107,6 +109,7 @@ impl Http {
             buffers: Buffers::default(),
             timers: Timers::new(config.shortest()),
             tally: shared.metrics.tally(),
+            traffic: Rc::default(),
             tokens: RefCell::new(shared.issuers.as_ref().map_or_else(Vec::new, Issuers::caches)),
             apps: RefCell::new(Vec::new()),
             draining: Cell::new(false),
@@ -175,7 +178,9 @@ impl Http {
     }
 
     /// Ends what is over time, while there is anything that could be.
-    pub(super) async fn sweep(self: Rc<Self>, mut drain: crate::threads::Drain) {
+    /// Bytes are counted once a tick, not with every read.
+    pub(super) async fn sweep(self: Rc<Self>, door: Rc<Door>) {
+        let mut drain = door.drain.clone();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(self.timers.tick()) => {}
@@ -185,6 +190,9 @@ impl Http {
                 }
             }
             let now = Instant::now();
+            let (received, sent) = self.traffic.take();
+            door.metrics.bytes_in.inc_by(received);
+            door.metrics.bytes_out.inc_by(sent);
             let connections = self.timers.sweep(now);
             // Each pool has to be looked at, whatever the one before holds.
             let idle = self.apps.borrow().iter().filter(|app| app.pool.sweep(now)).count();

@@ -94,6 +94,14 @@ def call(port, ca, scenario):
             channel.unary_unary(path + "Fail")(b"", timeout=30)
         if scenario == "count":
             return {"count": channel.stream_unary(path + "Count")((b"y" * 1000 for _ in range(500)), timeout=30).decode()}
+        if scenario == "slow":
+            # Longer than the app may take for an answer, but the app is not what is waited for.
+            def parts():
+                for _ in range(6):
+                    time.sleep(0.5)
+                    yield b"y"
+
+            return {"count": channel.stream_unary(path + "Count")(parts(), timeout=30).decode()}
         if scenario == "tick":
             start = time.monotonic()
             return {"at": [round(time.monotonic() - start, 2) for _ in channel.unary_stream(path + "Tick")(b"", timeout=30)]}

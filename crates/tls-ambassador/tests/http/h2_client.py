@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import sys
+import time
 
 import h2.config
 import h2.connection
@@ -66,6 +67,8 @@ class Client:
                 elif isinstance(event, h2.events.DataReceived):
                     stream["body"] += event.data
                     self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                elif isinstance(event, h2.events.TrailersReceived):
+                    stream["trailers"] = dict(event.headers)
                 elif isinstance(event, h2.events.StreamEnded):
                     stream["end"] = "ended"
                 elif isinstance(event, h2.events.StreamReset):
@@ -254,6 +257,45 @@ def stalled():
     except OSError:
         ended = True
     return {"ended": ended, "stream": stream}
+
+
+def trailers():
+    client = Client()
+    told, silent = client.request(headers=[("te", "trailers")], path="/t"), client.request(path="/t")
+    outcomes = client.finish(told, silent)
+    return [outcome + [client.streams[stream].get("trailers")] for outcome, stream in zip(outcomes, (told, silent))]
+
+
+def slow_upload():
+    """Takes longer for its body than the app may take for its answer."""
+    client = Client(wait=20)
+    stream = client.request(method="POST", end=False)
+    for _ in range(6):
+        time.sleep(0.5)
+        client.h2.send_data(stream, b"part ")
+        client.flush()
+    client.h2.end_stream(stream)
+    client.flush()
+    return client.finish(stream)
+
+
+def stuck_upload():
+    """One stream never ends its body while others come and go on the same connection."""
+    client = Client(wait=20)
+    stuck = client.request(method="POST", path="/stuck", end=False)
+    client.h2.send_data(stuck, b"some")
+    client.flush()
+    for _ in range(40):
+        client.finish(client.request(path="/other"))
+        if client.streams.get(stuck, {}).get("end"):
+            break
+        time.sleep(0.2)
+    return client.finish(stuck)
+
+
+def large_header():
+    client = Client()
+    return client.finish(client.request(headers=[("x-large", "x" * 100_000)])) + [client.goaway]
 
 
 print(json.dumps(globals()[scenario]()))

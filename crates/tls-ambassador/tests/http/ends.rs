@@ -1,0 +1,136 @@
+//! How messages and waits end: trailers, clients older than chunks, uploads that take their time, halves that never end.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::Duration;
+
+use kit_test::{eventually, http_get};
+
+use super::h2::play_with;
+use super::lab::{App, Lab, PATIENCE, ok};
+
+const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 5\r\nSet-Cookie: a=b\r\nContent-Length: 9\r\n\r\n";
+
+fn play(lab: &Lab, scenario: &str) -> serde_json::Value {
+    play_with(lab, scenario, &lab.dir.path().join("tls.crt"))
+}
+
+#[test]
+fn trailers_of_the_app_reach_clients_that_take_them() {
+    let app = App::start(|_, _| (CHUNKED.to_vec(), false));
+    let lab = Lab::open(&app, &[]);
+    let get = |more: &str| format!("GET / HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
+    let told = get("Connection: close, TE\r\nTE: trailers\r\n");
+    let silent = get("Connection: close\r\n");
+    let answers = lab.raw(&[&told, &silent]);
+    assert!(answers[0].0.ends_with("\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 5\r\n\r\n"), "{answers:?}");
+    assert!(answers[1].0.ends_with("\r\n\r\n5\r\nhello\r\n0\r\n\r\n"), "{answers:?}");
+    assert!(answers.iter().all(|(_, end)| end == "clean"), "{answers:?}");
+    assert!(app.seen().contains("Connection: TE\r\nTE: trailers\r\n"), "{}", app.seen());
+    let outcomes = play(&lab, "trailers");
+    for outcome in outcomes.as_array().unwrap() {
+        assert_eq!((&outcome[1], &outcome[2]), (&"hello".into(), &"ended".into()), "{outcomes}");
+        // HTTP/2 clients always have to understand them.
+        assert_eq!(outcome[3], serde_json::json!({"x-sum": "5"}), "{outcomes}");
+    }
+    assert_eq!(app.seen().matches("TE: trailers\r\n").count(), 2, "{}", app.seen());
+    assert!(app.connections() <= 2, "the app's connections are used again: {}", app.connections());
+}
+
+#[test]
+fn f21_a_client_older_than_chunks_gets_what_is_in_them() {
+    let app = App::start(|_, _| (CHUNKED.to_vec(), false));
+    let lab = Lab::open(&app, &[]);
+    let (answer, end) = lab.raw_one("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert!(answer.ends_with("Connection: close\r\n\r\nhello") && end == "clean", "{answer:?} {end}");
+    assert!(!answer.contains("Transfer-Encoding"), "{answer:?}");
+}
+
+#[test]
+fn an_upload_may_take_longer_than_the_app_for_its_answer() {
+    let app = App::start(|head, body| {
+        if head.contains("/silent") {
+            std::thread::sleep(Duration::from_secs(5));
+        }
+        (ok(body), false)
+    });
+    let lab = Lab::open(&app, &["--upstream-timeout", "1s"]);
+    assert_eq!(play(&lab, "slow_upload")[0][1], "part ".repeat(6));
+    for http in ["--http1.1", "--http2"] {
+        assert_eq!(lab.status(&[http], "/silent"), "504", "{http}");
+        assert_eq!(lab.status(&[http, "--data", "body"], "/silent"), "504", "{http}");
+    }
+}
+
+#[test]
+fn f27_a_body_that_stalls_ends_alone_while_its_connection_goes_on() {
+    let app = App::start(|_, body| (ok(body), false));
+    let lab = Lab::open(&app, &["--body-timeout", "1s"]);
+    let outcome = play(&lab, "stuck_upload");
+    assert_eq!(outcome[0][0], "408", "{outcome}");
+}
+
+#[test]
+fn f13_a_header_of_100_kilobytes_is_refused_and_harms_nobody() {
+    let app = App::echo();
+    let lab = Lab::open(&app, &[]);
+    let large = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX-Large: {}\r\n\r\n", "x".repeat(100_000));
+    let (answer, _) = lab.raw_one(&large);
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer:?}");
+    let outcome = play(&lab, "large_header");
+    assert!(outcome[0][0] == "431" || outcome[0][2] == "reset" || !outcome[1].is_null(), "{outcome}");
+    assert_eq!(app.seen(), "");
+    assert_eq!(lab.status(&[], "/"), "200");
+}
+
+#[test]
+fn f25_half_a_tunnel_does_not_wait_forever_for_the_other() {
+    // Agrees to anything, and never says or hears another word.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for mut socket in listener.incoming().flatten() {
+            let _head = socket.read(&mut [0; 4096]);
+            let _sent = socket
+                .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+            kept.push(socket);
+        }
+    });
+    let lab = Lab::open(&App::at(port), &["--close-timeout", "2s"]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http/half_client.py");
+    let mut client = Command::new("/usr/bin/python3");
+    client.arg(script).arg(lab.port.to_string()).arg(lab.dir.path().join("tls.crt"));
+    let output = client.output().expect("python3 is installed");
+    let seconds: f64 = String::from_utf8_lossy(&output.stdout)
+        .trim()
+        .parse()
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    assert!((1.0..25.0).contains(&seconds), "{seconds} s");
+    eventually("nothing is left open", PATIENCE, || {
+        http_get(lab.admin, "/metrics").body.contains("tls_ambassador_connections_open 0\n")
+    });
+}
+
+#[test]
+fn plain_bytes_are_counted_in_both_directions() {
+    let app = App::start(|_, body| (ok(body), false));
+    let lab = Lab::open(&app, &[]);
+    let file = lab.dir.path().join("body");
+    std::fs::write(&file, vec![b'x'; 300_000]).unwrap();
+    let upload = format!("@{}", file.display());
+    for (index, http) in ["--http1.1", "--http2"].into_iter().enumerate() {
+        assert_eq!(lab.curl(&[http, "--data-binary", &upload], "/").len(), 300_000);
+        let least = 300_000 * (index as u64 + 1);
+        let counts = || {
+            let metrics = http_get(lab.admin, "/metrics").body;
+            ["received", "sent"].map(|direction| {
+                let name = format!("tls_ambassador_{direction}_bytes_total ");
+                metrics.split(&name).nth(1).unwrap().lines().next().unwrap().parse::<u64>().unwrap()
+            })
+        };
+        eventually("all are counted", PATIENCE, || counts().into_iter().all(|count| count >= least));
+        assert!(counts().into_iter().all(|count| count < least + 20_000), "once: {:?}", counts());
+    }
+}
