@@ -8,7 +8,8 @@
 //! | `/metrics` | always | - |
 //!
 //! Promised: an idle tool is not woken for its own liveness, because a loop is asked only when somebody asks
-//! `/livez` ([`Pulse`]). Not promised: authentication. The listener is off unless given, and answers GET and HEAD.
+//! `/livez` ([`Pulse`]). Not promised: authentication. The listener is off unless given, and answers GET and HEAD. A tool may add
+//! pages, aliases and settings of its own; what changes something is taken from loopback addresses only.
 //!
 //! ```no_run
 //! # async fn example(listener: tokio::net::TcpListener) {
@@ -21,11 +22,12 @@
 //! ```
 
 mod client;
+mod process;
 mod server;
 mod state;
 
 pub use client::{HealthcheckArgs, HealthcheckError, healthcheck};
-pub use state::{Admin, Condition, Pulse};
+pub use state::{Admin, Condition, Page, Pulse};
 
 /// The flag that turns the endpoints on. Flatten it into a tool's `Args`.
 #[derive(Debug, Clone, clap::Args)]

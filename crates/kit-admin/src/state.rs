@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use crate::process::Process;
+
 /// How long a work loop may take to answer `/livez`. The kubelet's own default deadline is one second.
 const PULSE_DEADLINE: Duration = Duration::from_millis(900);
 
@@ -23,7 +25,40 @@ struct Inner {
     conditions: Mutex<Vec<Arc<ConditionState>>>,
     pulses: Mutex<Vec<Pulse>>,
     started: AtomicBool,
-    requests: Mutex<Vec<(&'static str, Arc<tokio::sync::Notify>)>>,
+    paths: Mutex<Vec<(&'static str, Own)>>,
+}
+
+/// Takes a value, or says why not.
+type Change = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
+/// What a path of the tool's own does.
+#[derive(Clone)]
+pub(crate) enum Own {
+    /// Another name for this path.
+    Alias(&'static str),
+    /// POST notifies.
+    Request(Arc<tokio::sync::Notify>),
+    /// GET asks for a page; the query is what stands behind `?`.
+    Page(Arc<dyn Fn(&str) -> Page + Send + Sync>),
+    /// GET tells the value, PUT changes it.
+    Setting(Arc<dyn Fn() -> String + Send + Sync>, Change),
+}
+
+impl std::fmt::Debug for Own {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Own")
+    }
+}
+
+/// What a tool answers on a path of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// 200 to 599.
+    pub status: u16,
+    /// As HTTP's header has it.
+    pub content_type: &'static str,
+    /// All of it.
+    pub body: String,
 }
 
 #[derive(Debug)]
@@ -58,12 +93,13 @@ impl Admin {
         let labels = [("tool", tool), ("version", env!("CARGO_PKG_VERSION")), ("revision", revision)];
         build.get_or_create(&labels).set(1);
         registry.register("podkit_build_info", "Always 1; the labels tell which build runs", build);
+        registry.register_collector(Box::new(Process::open()));
         Self(Arc::new(Inner {
             registry: Mutex::new(registry),
             conditions: Mutex::default(),
             pulses: Mutex::default(),
             started: AtomicBool::new(false),
-            requests: Mutex::default(),
+            paths: Mutex::default(),
         }))
     }
 
@@ -94,18 +130,43 @@ impl Admin {
     #[must_use]
     pub fn on_post(&self, path: &'static str) -> Arc<tokio::sync::Notify> {
         let notify = Arc::new(tokio::sync::Notify::new());
-        lock(&self.0.requests).push((path, Arc::clone(&notify)));
+        self.add(path, Own::Request(Arc::clone(&notify)));
         notify
     }
 
-    /// What a POST on `path` notifies, if anything.
-    pub(crate) fn request(&self, path: &str) -> Option<Arc<tokio::sync::Notify>> {
-        let requests = lock(&self.0.requests);
-        requests.iter().find(|(known, _)| *known == path).map(|(_, notify)| Arc::clone(notify))
+    /// Answers GET on `path` by `page`, which is given the query.
+    pub fn page(&self, path: &'static str, page: impl Fn(&str) -> Page + Send + Sync + 'static) {
+        self.add(path, Own::Page(Arc::new(page)));
+    }
+
+    /// Answers `path` as `of`, for peers' names of the same thing.
+    pub fn alias(&self, path: &'static str, of: &'static str) {
+        self.add(path, Own::Alias(of));
+    }
+
+    /// Tells a value by GET on `path`, and lets neighbours in the pod change it by PUT: from loopback addresses only, as with
+    /// [`Admin::on_post`]. A refusal's text is the answer to the neighbour.
+    pub fn setting(
+        &self,
+        path: &'static str,
+        tell: impl Fn() -> String + Send + Sync + 'static,
+        change: impl Fn(&str) -> Result<(), String> + Send + Sync + 'static,
+    ) {
+        self.add(path, Own::Setting(Arc::new(tell), Arc::new(change)));
+    }
+
+    fn add(&self, path: &'static str, own: Own) {
+        lock(&self.0.paths).push((path, own));
+    }
+
+    /// What the tool does on `path`, if anything.
+    pub(crate) fn own(&self, path: &str) -> Option<Own> {
+        lock(&self.0.paths).iter().find(|(known, _)| *known == path).map(|(_, own)| own.clone())
     }
 
     /// The conditions that are not met, one line each; nothing when ready.
-    pub(crate) fn not_ready(&self) -> String {
+    #[must_use]
+    pub fn not_ready(&self) -> String {
         let mut lines = String::new();
         for condition in lock(&self.0.conditions).iter() {
             if let Some(reason) = lock(&condition.unmet).as_deref() {
@@ -136,7 +197,10 @@ impl Admin {
     }
 
     /// The metrics in OpenMetrics text.
-    pub(crate) fn metrics(&self) -> Result<String, std::fmt::Error> {
+    ///
+    /// # Errors
+    /// When a metric of the tool's own cannot be written.
+    pub fn metrics(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &lock(&self.0.registry))?;
         Ok(text)

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kit_admin::{Admin, HealthcheckArgs, healthcheck};
+use kit_admin::{Admin, HealthcheckArgs, Page, healthcheck};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -131,6 +131,57 @@ async fn a_neighbours_request_is_taken_by_post_and_exists_only_where_a_tool_take
         assert!(exchange(address, "POST /other HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.0 405"));
         assert!(exchange(address, "POST /quitquitquit HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.0 200"));
         tokio::time::timeout(Duration::from_secs(10), asked.notified()).await.expect("the tool is told");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_process_is_among_the_metrics() {
+    let admin = Admin::new("test");
+    let answer = beside(&admin, async |address| get(address, "/metrics").await).await;
+    for name in [
+        "process_cpu_seconds_total",
+        "process_open_fds",
+        "process_max_fds",
+        "process_virtual_memory_bytes",
+        "process_resident_memory_bytes",
+        "process_start_time_seconds",
+    ] {
+        let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok());
+        assert!(value.is_some_and(|value| value >= 0.0), "{name}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_tool_may_have_pages_other_names_and_settings() {
+    let admin = Admin::new("test");
+    let level = std::sync::Arc::new(std::sync::Mutex::new("info".to_owned()));
+    let (told, changed) = (level.clone(), level);
+    admin.alias("/healthz", "/livez");
+    admin.page("/version", |query| Page { status: 200, content_type: "text/plain", body: format!("1.0 {query}") });
+    let change = move |value: &str| match value {
+        "debug" => {
+            *changed.lock().unwrap() = value.to_owned();
+            Ok(())
+        }
+        other => Err(format!("{other} is no level")),
+    };
+    admin.setting("/log-level", move || told.lock().unwrap().clone(), change);
+    beside(&admin, async |address| {
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.0 200"));
+        assert!(get(address, "/version?x=y").await.ends_with("1.0 x=y"));
+        let put = async |value: &str| {
+            let length = value.len();
+            let head =
+                format!("PUT /log-level HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{value}");
+            exchange(address, &head).await
+        };
+        assert!(put("loud\n").await.starts_with("HTTP/1.1 400"));
+        assert!(put("loud\n").await.ends_with("loud is no level\n"));
+        assert!(put("debug\n").await.starts_with("HTTP/1.1 200"));
+        assert!(get(address, "/log-level").await.ends_with("debug\n"));
+        assert!(exchange(address, "POST /log-level HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.0 405"));
+        assert!(exchange(address, "POST /version HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.0 405"));
     })
     .await;
 }

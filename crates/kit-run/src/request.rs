@@ -224,6 +224,9 @@ fn command<A: Tool>() -> Command {
 /// Reads `info` or `info,target=debug`. A lone word must be a level: `Targets` would take a misspelt one for a target.
 pub(crate) fn log_level(text: &str) -> Result<Targets, &'static str> {
     const LEVELS: &str = "write error, warn, info, debug, trace or off";
+    if text.trim().is_empty() {
+        return Err(LEVELS);
+    }
     let lone_words = text.split(',').filter(|part| !part.contains('='));
     for word in lone_words {
         word.trim().parse::<LevelFilter>().map_err(|_| LEVELS)?;

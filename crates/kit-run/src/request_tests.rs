@@ -173,6 +173,7 @@ fn variables_of_a_service_with_the_same_name_are_passed_over() {
 #[test]
 fn a_misspelt_level_is_refused_and_not_taken_for_a_target() {
     assert!(read(&["--log-level", "info,log_tailer=debug"], &[]).is_ok());
+    assert!(read(&["--log-level", ""], &[]).is_err(), "nothing is no level: all would be silent");
     assert_eq!(
         refused(&["--log-level", "inof"], &[]),
         "error: invalid value 'inof' for '--log-level <LEVEL>': write error, warn, info, debug, trace or off\n\
