@@ -196,7 +196,15 @@ pub struct DoorArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9091")]
     pub admin_listen: ListenAddress,
 
-    /// Let POST /quitquitquit on --admin-listen, from loopback only, end the process in order (for Jobs)
+    /// Speak TLS on --admin-listen, with --cert and without asking for certificates
+    #[arg(long)]
+    pub admin_tls: bool,
+
+    /// Serve the same on this unix socket too
+    #[arg(long, value_name = "PATH")]
+    pub admin_socket: Option<PathBuf>,
+
+    /// Let POST /quitquitquit (and /_shutdown) on --admin-listen, from loopback only, end the process in order (for Jobs)
     #[arg(long)]
     pub quitquitquit: bool,
 

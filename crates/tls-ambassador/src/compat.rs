@@ -4,12 +4,12 @@ use std::ffi::{OsStr, OsString};
 
 /// Their flag, ours.
 const SPELLINGS: [(&str, &str); 13] = [
-    ("--status", "--admin-listen"),
     ("--admin-address", "--admin-listen"),
     ("--allow-ip-san", "--allow-ip"),
     ("--verify-ip-san", "--verify-ip"),
     ("--enable-shutdown", "--quitquitquit"),
     ("--max-connections", "--max-concurrent-conns"),
+    ("--status-tls", "--admin-tls"),
     ("--connect-proxy", "--proxy"),
     ("--proxy-protocol", "--proxy-protocol-mode=conn"),
     ("--min-sigterm-delay", "--shutdown-delay"),
@@ -22,28 +22,73 @@ const SPELLINGS: [(&str, &str); 13] = [
 /// As [`translate`] for a program of this name: one that begins with `ghostunnel` has ghostunnel's ways.
 #[must_use]
 pub fn translate_as(program: &OsStr, argv: Vec<OsString>) -> Vec<OsString> {
-    let mut argv = translate(argv);
     let door = argv.iter().position(|argument| argument == "server" || argument == "client");
-    if let Some(at) = door.filter(|_| program.as_encoded_bytes().starts_with(b"ghostunnel")) {
-        argv.insert(at + 1, "--compat=ghostunnel".into());
+    match door.filter(|_| program.as_encoded_bytes().starts_with(b"ghostunnel")) {
+        Some(at) => translate(as_ghostunnel(argv, at)),
+        None => translate(argv),
     }
+}
+
+/// Its status page shows the own certificate unless the address says `http://`, and there is none unless it was asked for.
+fn as_ghostunnel(mut argv: Vec<OsString>, at: usize) -> Vec<OsString> {
+    // Their count of goroutines is always told here.
+    argv.retain(|argument| argument != "--enable-pprof");
+    let named = |names: &[&str]| {
+        argv.iter().any(|argument| {
+            argument.to_str().and_then(|text| text.split('=').next()).is_some_and(|name| names.contains(&name))
+        })
+    };
+    let (certificate, page) = (named(&["--cert", "--keystore"]), named(&["--status"]));
+    let plain = argv.iter().any(|argument| argument.to_str().is_some_and(|text| text.contains("http://")));
+    let mut more: Vec<OsString> = vec!["--compat=ghostunnel".into()];
+    if page && certificate && !plain {
+        more.push("--admin-tls".into());
+    }
+    if !page {
+        more.push("--admin-listen=127.0.0.1:0".into());
+    }
+    argv.splice(at + 1..at + 1, more);
     argv
 }
 
-/// Each argument with our spelling of its flag; values are left alone, except version names as Go writes them.
+/// Each argument with our spelling of its flag; values are left alone, except version names as Go writes them and schemes of
+/// `--status`.
 #[must_use]
 pub fn translate(argv: Vec<OsString>) -> Vec<OsString> {
     let mut all = Vec::new();
-    for argument in argv {
+    let mut argv = argv.into_iter();
+    while let Some(argument) = argv.next() {
         let theirs = argument.to_str().unwrap_or_default();
         // cloud-sql-proxy closes what is too many, where ghostunnel lets it wait.
         if theirs.split('=').next() == Some("--max-connections") {
             all.push("--max-conns-action=reject".into());
         }
+        if let Some(value) = theirs.strip_prefix("--status=") {
+            all.extend(status(value));
+            continue;
+        }
+        if theirs == "--status" {
+            match argv.next() {
+                Some(value) => all.extend(status(&value.to_string_lossy())),
+                None => all.push("--admin-listen".into()),
+            }
+            continue;
+        }
         let ours = ours(theirs).map(OsString::from);
         all.push(ours.unwrap_or(argument));
     }
     all
+}
+
+/// ghostunnel's address of its status page: with a scheme, or a unix socket, which is beside the TCP one here.
+fn status(value: &str) -> Vec<OsString> {
+    let tcp = |address: &str| OsString::from(format!("--admin-listen={address}"));
+    match (value.strip_prefix("https://"), value.strip_prefix("http://"), value.strip_prefix("unix:")) {
+        (Some(address), _, _) => vec!["--admin-tls".into(), tcp(address)],
+        (_, Some(address), _) => vec![tcp(address)],
+        (_, _, Some(path)) => vec![format!("--admin-socket={path}").into(), tcp("127.0.0.1:0")],
+        _ => vec![tcp(value)],
+    }
 }
 
 fn ours(argument: &str) -> Option<String> {
@@ -69,10 +114,24 @@ mod tests {
 
     #[test]
     fn known_flags_are_renamed_and_values_are_not() {
-        let theirs =
-            ["server", "--status=:8081", "--tls-cert-file", "--status", "--tls-min-version=VersionTLS12", "--key=a=b"];
-        let ours =
-            ["server", "--admin-listen=:8081", "--cert", "--admin-listen", "--min-tls-version=TLS1.2", "--key=a=b"];
+        let theirs = [
+            "server",
+            "--status=:8081",
+            "--tls-cert-file",
+            "x",
+            "--tls-min-version=VersionTLS12",
+            "--key=a=b",
+            "--status",
+        ];
+        let ours = [
+            "server",
+            "--admin-listen=:8081",
+            "--cert",
+            "x",
+            "--min-tls-version=TLS1.2",
+            "--key=a=b",
+            "--admin-listen",
+        ];
         assert_eq!(translate(theirs.map(OsString::from).to_vec()), ours.map(OsString::from));
     }
 
@@ -82,11 +141,28 @@ mod tests {
         assert_eq!(translate(["--max-connections", "5"].map(OsString::from).to_vec()), ours.map(OsString::from));
     }
 
+    fn translated(program: &str, argv: &str) -> String {
+        let argv = argv.split(' ').map(OsString::from).collect();
+        let all = translate_as(OsStr::new(program), argv);
+        all.iter().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_status_page_may_have_a_scheme_or_be_a_socket() {
+        let ours = |argv| translated("tls-ambassador", argv);
+        assert_eq!(ours("server --status https://:1"), "server --admin-tls --admin-listen=:1");
+        assert_eq!(ours("server --status=http://:1"), "server --admin-listen=:1");
+        assert_eq!(ours("server --status=unix:/s"), "server --admin-socket=/s --admin-listen=127.0.0.1:0");
+    }
+
     #[test]
     fn a_program_called_ghostunnel_has_its_ways() {
-        let argv = || ["server", "--listen", ":1"].map(OsString::from).to_vec();
-        let ghost = translate_as(OsStr::new("ghostunnel.cover"), argv());
-        assert_eq!(ghost, ["server", "--compat=ghostunnel", "--listen", ":1"].map(OsString::from));
-        assert_eq!(translate_as(OsStr::new("tls-ambassador"), argv()), argv());
+        let ours = |argv| translated("ghostunnel.cover", argv);
+        let quiet = "server --compat=ghostunnel --admin-listen=127.0.0.1:0 --listen :1";
+        assert_eq!(ours("server --listen :1"), quiet);
+        let secure = "server --compat=ghostunnel --admin-tls --cert=c --admin-listen=:1";
+        assert_eq!(ours("server --cert=c --enable-pprof --status=:1"), secure);
+        assert_eq!(ours("server --cert=c --status=http://:1"), "server --compat=ghostunnel --cert=c --admin-listen=:1");
+        assert_eq!(translated("tls-ambassador", "server --listen :1"), "server --listen :1");
     }
 }

@@ -56,6 +56,10 @@ pub struct DoorConfig {
     pub threads: usize,
     /// Health and metrics.
     pub admin_listen: ListenAddress,
+    /// Whether that speaks TLS.
+    pub admin_tls: bool,
+    /// The same on a unix socket.
+    pub admin_socket: Option<PathBuf>,
     /// Whether `/quitquitquit` exists.
     pub quitquitquit: bool,
     /// Pause between two readings of all files, if any.
@@ -515,6 +519,8 @@ fn door_config(
         compat,
         threads,
         admin_listen,
+        admin_tls,
+        admin_socket,
         quitquitquit,
         timed_reload,
         disable_sandbox,
@@ -542,6 +548,8 @@ fn door_config(
         shutdown_delay,
         threads: threads.map_or_else(default_threads, |threads| usize::from(threads.get())),
         admin_listen,
+        admin_tls,
+        admin_socket,
         quitquitquit,
         timed_reload: unless_zero(timed_reload),
         sandbox: !disable_sandbox,

@@ -21,6 +21,7 @@ pub mod client;
 pub mod compat;
 pub mod config;
 mod config_file;
+mod desk;
 pub mod fetch;
 pub mod hello;
 pub mod http;
@@ -31,6 +32,7 @@ pub mod limits;
 pub mod listen;
 pub mod metrics;
 mod neighbours;
+mod pages;
 pub mod pairs;
 mod plan;
 mod policy;
@@ -46,6 +48,7 @@ pub mod socket;
 pub mod starttls;
 pub mod target;
 pub mod threads;
+pub mod times;
 pub(crate) mod warm;
 
 use std::ffi::{OsStr, OsString};
@@ -115,7 +118,10 @@ fn hush(door: &config::DoorConfig) {
 fn shut_in(cx: &Context, door: &config::DoorConfig, files: Vec<PathBuf>) {
     if door.sandbox {
         let log = cx.env("TLS_AMBASSADOR_TERMINATION_LOG").map_or_else(|| "/dev/termination-log".into(), PathBuf::from);
-        sandbox::enter(&sandbox::Needs::new(door.pairs.iter().map(|pair| &pair.listen), files, log));
+        let socket = door.admin_socket.iter().map(|path| listen::Listen::Unix { path: path.clone(), mode: 0 });
+        let socket: Vec<_> = socket.collect();
+        let listens = door.pairs.iter().map(|pair| &pair.listen).chain(&socket);
+        sandbox::enter(&sandbox::Needs::new(listens, files, log));
     }
 }
 
@@ -135,6 +141,8 @@ fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
     let access = Arc::new(config.access.clone());
     let background = shared.clone();
     let door = config.door.clone();
+    let own = config.identities.first().and_then(|(files, _)| files.pair.clone());
+    let shown = admin_store(&door, &config.policy, own)?;
     let app_check = config.app_check.clone();
     let doors = move |seat: lifecycle::Seat| {
         let http = shared.clone().map(|shared| Rc::new(http::Http::new(shared)));
@@ -165,7 +173,43 @@ fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
         };
         tokio::join!(keeping, checking);
     };
-    lifecycle::serve(cx, admin, &door, &kept(&stores), background, doors)
+    let mut all = kept(&stores);
+    all.extend(shown.as_ref().map(|store| store as &dyn lifecycle::Kept));
+    let shown = shown.as_ref().map(Store::subscribe);
+    lifecycle::serve(cx, lifecycle::Outside { admin, shown }, &door, &all, background, doors)
+}
+
+/// What the listener of health and metrics shows, where that speaks TLS: the first own certificate, followed like the others.
+fn admin_store(
+    door: &config::DoorConfig,
+    policy: &kit_tls::Policy,
+    pair: Option<(PathBuf, PathBuf)>,
+) -> Result<Option<Store<rustls::ServerConfig>>, Error> {
+    if !door.admin_tls {
+        return Ok(None);
+    }
+    let pair = pair.ok_or_else(|| {
+        Error::request("--admin-tls has no certificate to show").hint("give --cert and --key, or take --admin-tls away")
+    })?;
+    plain_store(policy, pair, Vec::new()).map(Some)
+}
+
+/// A certificate that is shown to whoever comes.
+fn plain_store(
+    policy: &kit_tls::Policy,
+    pair: (PathBuf, PathBuf),
+    alpn: Vec<Vec<u8>>,
+) -> Result<Store<rustls::ServerConfig>, Error> {
+    let files = kit_tls::server::Files { pair: Some(pair), ..kit_tls::server::Files::default() };
+    let settings = kit_tls::server::Settings {
+        policy: policy.clone(),
+        alpn,
+        client_auth: kit_tls::server::ClientAuth::None,
+        admit: None,
+        strict_names: false,
+        tickets: None,
+    };
+    Store::open(files.paths(), move || kit_tls::server::load(&files, &settings)).map_err(lifecycle::unusable)
 }
 
 fn kept<C>(stores: &[Store<C>]) -> Vec<&dyn lifecycle::Kept>
@@ -216,10 +260,13 @@ fn tunnel(cx: &Context, config: ClientConfig) -> Result<(), Error> {
     let materials: Vec<_> = stores.iter().map(Store::subscribe).collect();
     let local_material = local.as_ref().map(Store::subscribe);
     let door = config.door.clone();
+    let own = config.identities.first().and_then(|(files, _)| files.pair.clone()).or_else(|| config.local.clone());
+    let shown = admin_store(&door, &config.policy, own)?;
     let doors = move |seat: lifecycle::Seat| tunnels(&config, &seat, &materials, local_material.as_ref());
     let mut all = kept(&stores);
-    all.extend(local.as_ref().map(|store| store as &dyn lifecycle::Kept));
-    lifecycle::serve(cx, admin, &door, &all, std::future::pending(), doors)
+    all.extend(local.iter().chain(&shown).map(|store| store as &dyn lifecycle::Kept));
+    let shown = shown.as_ref().map(Store::subscribe);
+    lifecycle::serve(cx, lifecycle::Outside { admin, shown }, &door, &all, std::future::pending(), doors)
 }
 
 /// What a subscriber of a store sees.
@@ -268,18 +315,9 @@ fn client_stores(config: &ClientConfig) -> Result<Vec<Store<rustls::ClientConfig
 /// The local side's certificate, where that side speaks TLS.
 fn local_store(config: &ClientConfig) -> Result<Option<Store<rustls::ServerConfig>>, Error> {
     let Some(pair) = config.local.clone() else { return Ok(None) };
-    let files = kit_tls::server::Files { pair: Some(pair), ..kit_tls::server::Files::default() };
     let postgres = config.door.pairs.iter().any(|pair| pair.starttls != args::StartTls::None);
-    let settings = kit_tls::server::Settings {
-        policy: config.policy.clone(),
-        alpn: if postgres { vec![b"postgresql".to_vec()] } else { Vec::new() },
-        client_auth: kit_tls::server::ClientAuth::None,
-        admit: None,
-        strict_names: false,
-        tickets: None,
-    };
-    let open = Store::open(files.paths(), move || kit_tls::server::load(&files, &settings));
-    open.map(Some).map_err(lifecycle::unusable)
+    let alpn = if postgres { vec![b"postgresql".to_vec()] } else { Vec::new() };
+    plain_store(&config.policy, pair, alpn).map(Some)
 }
 
 fn test_connections(config: &Arc<ClientConfig>, stores: &[Store<rustls::ClientConfig>]) -> Result<(), Error> {

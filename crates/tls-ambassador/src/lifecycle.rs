@@ -15,12 +15,15 @@ use kit_admin::{Admin, Condition};
 use kit_run::{Context, Error, Signal};
 use kit_tls::{Certificate, Event, LoadError, Store};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use crate::config::DoorConfig;
+use crate::desk::{Desk, Shown};
 use crate::limits::Turnstile;
-use crate::listen::{Bound, Part, SocketFile};
+use crate::listen::{Bound, Listen, Part, SocketFile};
 use crate::metrics::Metrics;
+use crate::pages;
 use crate::target::Target;
 use crate::threads::{Drain, Serve, Shared, start};
 
@@ -80,6 +83,14 @@ pub(crate) fn resolve(config: &DoorConfig) -> Result<(), Error> {
     Ok(())
 }
 
+/// What everybody may ask, and what the listener for that shows where it speaks TLS.
+pub(crate) struct Outside {
+    /// Conditions, metrics and pages.
+    pub(crate) admin: Admin,
+    /// The certificate.
+    pub(crate) shown: Option<Shown>,
+}
+
 /// What a door needs on each thread.
 pub(crate) struct Seat {
     /// The listeners' addresses in the order of the pairs.
@@ -100,7 +111,7 @@ pub(crate) fn admin() -> Admin {
 /// Serves until told to stop, with `work` going on beside it on this thread. `doors` makes each thread's doors, in the order of the pairs.
 pub(crate) fn serve<D, F>(
     cx: &Context,
-    admin: Admin,
+    outside: Outside,
     config: &DoorConfig,
     stores: &[&dyn Kept],
     work: impl Future<Output = ()>,
@@ -116,12 +127,13 @@ where
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::failed("cannot start").caused_by(error))?;
-    runtime.block_on(run(cx, admin, config, stores, work, doors))
+    // Connections over TLS belong to one thread.
+    LocalSet::new().block_on(&runtime, run(cx, outside, config, stores, work, doors))
 }
 
 async fn run<D, F>(
     cx: &Context,
-    admin: Admin,
+    outside: Outside,
     config: &DoorConfig,
     stores: &[&dyn Kept],
     work: impl Future<Output = ()>,
@@ -131,19 +143,18 @@ where
     D: Serve,
     F: Fn(Seat) -> Vec<Rc<D>> + Clone + Send + 'static,
 {
+    let Outside { admin, shown } = outside;
     let metrics = admin.register(Metrics::register);
+    let asked_to_reload = pages::add(&admin, config, &metrics);
     let life = Life::new(&admin, Arc::clone(&metrics), stores);
     life.dates();
     life.taken_into_use();
     let reload = Reload::new(stores.len());
     // Handlers first: a SIGHUP before them would end the process.
     let signals = signals(cx, &reload).map_err(|error| Error::failed("cannot listen to signals").caused_by(error))?;
-    let asked_to_quit = if config.quitquitquit { admin.on_post("/quitquitquit") } else { Arc::default() };
+    let asked_to_quit = config.quitquitquit.then(|| ["/quitquitquit", "/_shutdown"].map(|path| admin.on_post(path)));
 
-    let admin_listener = kit_admin::AdminArgs { admin_listen: Some(config.admin_listen) }.bind().await;
-    let admin_listener = admin_listener.map_err(|error| {
-        Error::failed("cannot serve health and metrics").caused_by(error).hint(kit_admin::BindError::HINT)
-    })?;
+    let desk = Desk::open(config, shown).await?;
     let (bound, files) = bind(config)?;
     let addresses: Vec<String> = bound.iter().map(|bound| bound.address.clone()).collect();
     let names = config.pairs.iter().zip(&addresses).map(|(pair, address)| pair.name.as_ref().unwrap_or(address));
@@ -157,20 +168,15 @@ where
     life.serving.met();
 
     let background = async {
-        let answering = async {
-            match admin_listener {
-                Some(listener) => admin.clone().serve(listener, std::future::pending()).await,
-                None => std::future::pending().await,
-            }
-        };
         let told = |event: Result<(), &LoadError>| life.reloaded(event);
         tokio::join!(
-            answering,
+            desk.answer(admin.clone()),
             all(stores.iter().zip(&reload.0).map(|(store, now)| store.follow(now, &told)).collect()),
             life.watch_dates(),
             watch_places(&admin, places),
             signals,
             timed(config.timed_reload, &reload),
+            when_asked(&asked_to_reload, &reload),
             work
         );
     };
@@ -178,7 +184,7 @@ where
         let shutdown = cx.shutdown();
         let code = tokio::select! {
             () = shutdown.requested() => config.signal_code,
-            () = asked_to_quit.notified() => 0,
+            () = any(asked_to_quit.as_ref()) => 0,
         };
         end(cx, config, &life, &order, &mut finished).await?;
         match code {
@@ -193,6 +199,25 @@ where
     };
     drop(files);
     result
+}
+
+/// Returns when one of them is notified; never, where there is none.
+async fn any(requests: Option<&[Arc<Notify>; 2]>) {
+    match requests {
+        Some([one, other]) => tokio::select! {
+            () = one.notified() => {}
+            () = other.notified() => {}
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// A neighbour's POST on `/reload` is as a SIGHUP.
+async fn when_asked(asked: &Notify, reload: &Reload) {
+    loop {
+        asked.notified().await;
+        reload.ask();
+    }
 }
 
 /// The order of an end: not ready, accept on, drain, done.
@@ -231,7 +256,8 @@ fn bind(config: &DoorConfig) -> Result<(Vec<Bound>, Vec<SocketFile>), Error> {
     let mut bound = Vec::new();
     let mut files = Vec::new();
     for listen in config.pairs.iter().map(|pair| &pair.listen) {
-        let mut one = listen.bind(config.threads).map_err(|error| {
+        let bind = if config.ghostunnel { Listen::bind_beside_others } else { Listen::bind };
+        let mut one = bind(listen, config.threads).map_err(|error| {
             Error::failed(format!("cannot listen on {listen}"))
                 .caused_by(error)
                 .hint("another container of the pod may have the port: they share one network")

@@ -47,8 +47,19 @@ impl Listen {
     /// When the address is taken or may not be bound; nothing stays bound then.
     pub fn bind(&self, threads: usize) -> io::Result<Bound> {
         match self {
-            Self::Tcp(address) => bind_tcp(address.socket_addr(), threads),
+            Self::Tcp(address) => bind_tcp(address.socket_addr(), threads, false),
             Self::Unix { path, mode } => bind_unix(path, *mode, threads),
+        }
+    }
+
+    /// As [`Listen::bind`], and a TCP port that another program holds for sharing is shared, as ghostunnel does.
+    ///
+    /// # Errors
+    /// As for [`Listen::bind`].
+    pub fn bind_beside_others(&self, threads: usize) -> io::Result<Bound> {
+        match self {
+            Self::Tcp(address) => bind_tcp(address.socket_addr(), threads, true),
+            Self::Unix { .. } => self.bind(threads),
         }
     }
 }
@@ -148,10 +159,10 @@ impl Listener {
     }
 }
 
-fn bind_tcp(address: SocketAddr, threads: usize) -> io::Result<Bound> {
+fn bind_tcp(address: SocketAddr, threads: usize, beside_others: bool) -> io::Result<Bound> {
     // With SO_REUSEPORT a second ambassador would share the port in silence. This bind is without, so it fails when
     // anybody listens there.
-    if address.port() != 0 {
+    if address.port() != 0 && !beside_others {
         let probe = raw(address)?;
         probe.bind(&SockAddr::from(address))?;
     }

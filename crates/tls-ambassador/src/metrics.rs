@@ -1,7 +1,7 @@
 //! What is counted. Labels are bounded: listeners come from flags, everything else from fixed words.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kit_tls::{Certificate, LoadError};
@@ -11,21 +11,25 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::times::Times;
+
 /// Labels of one to three words each.
 type Labels<const N: usize> = [(&'static str, String); N];
 
 /// All metrics of the doors. Clones of the fields count into the same cells.
 #[derive(Debug)]
 pub struct Metrics {
+    /// What became of what was accepted, in ghostunnel's words.
+    pub accepted: Accepted,
     /// Accepted and not yet over.
     pub connections_open: Gauge,
     connections: Family<Labels<2>, Counter>,
     handshakes: Family<Labels<4>, Counter>,
     handshake_failures: Family<Labels<1>, Counter>,
     /// From the start of a handshake to its end, failed ones not counted.
-    pub handshake_seconds: Histogram,
+    pub handshake_seconds: Times,
     /// From accept to the end, failed handshakes not counted.
-    pub connection_seconds: Histogram,
+    pub connection_seconds: Times,
     /// Plain bytes towards the target.
     pub bytes_in: Counter,
     /// Plain bytes towards the client.
@@ -44,6 +48,23 @@ pub struct Metrics {
     not_after: Family<Labels<2>, Gauge<f64, AtomicU64>>,
 }
 
+/// Counts of accepted connections by what became of them, for a page that cannot read labels back.
+#[derive(Debug, Default)]
+pub struct Accepted {
+    total: AtomicU64,
+    success: AtomicU64,
+    timeout: AtomicU64,
+    error: AtomicU64,
+}
+
+impl Accepted {
+    /// All, those with a session, those that took too long, those whose handshake failed.
+    #[must_use]
+    pub fn counts(&self) -> [u64; 4] {
+        [&self.total, &self.success, &self.timeout, &self.error].map(|cell| cell.load(Ordering::Relaxed))
+    }
+}
+
 impl Metrics {
     /// Makes and registers all of them.
     #[must_use]
@@ -51,13 +72,14 @@ impl Metrics {
         // 250 us to 8 s: a handshake costs half a millisecond, a stuck one ends at the connect timeout.
         let buckets = exponential_buckets(0.000_25, 2.0, 16);
         let metrics = Self {
+            accepted: Accepted::default(),
             connections_open: Gauge::default(),
             connections: Family::default(),
             handshakes: Family::default(),
             handshake_failures: Family::default(),
-            handshake_seconds: Histogram::new(buckets),
+            handshake_seconds: Times::new(buckets),
             // 1 ms to 18 hours: a probe's connection, and a database's.
-            connection_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 14)),
+            connection_seconds: Times::new(exponential_buckets(0.001, 4.0, 14)),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             accept_errors: Counter::default(),
@@ -112,12 +134,21 @@ impl Metrics {
             ("alpn", alpn.into_owned()),
         ];
         self.handshakes.get_or_create(&labels).inc();
+        self.accepted.success.fetch_add(1, Ordering::Relaxed);
         self.handshake_seconds.observe(seconds);
     }
 
     /// A handshake failed.
     pub fn handshake_failed(&self, reason: &'static str) {
         self.handshake_failures.get_or_create(&[("reason", reason.to_owned())]).inc();
+        let cell = if reason == "timeout" { &self.accepted.timeout } else { &self.accepted.error };
+        cell.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// When files were last taken into use, in seconds since 1970.
+    #[must_use]
+    pub fn last_reload(&self) -> f64 {
+        self.last_reload.get()
     }
 
     /// A reload succeeded.
@@ -162,6 +193,7 @@ impl<'a> OpenConnection<'a> {
     #[must_use]
     pub fn new(metrics: &'a Metrics) -> Self {
         metrics.connections_open.inc();
+        metrics.accepted.total.fetch_add(1, Ordering::Relaxed);
         Self(metrics)
     }
 }
