@@ -303,6 +303,10 @@ pub struct ServerArgs {
     /// Tokens
     #[command(flatten)]
     pub jwt: crate::jwt::JwtArgs,
+
+    /// One more issuer with values of its own, under the names of these flags without --jwt-: issuer=URL,audience=NAME[,...]; repeatable
+    #[arg(long = "jwt", value_name = "ISSUER", help_heading = "JWT (http mode)")]
+    pub issuers: Vec<crate::jwt::block::Block>,
 }
 
 /// `client`

@@ -15,6 +15,7 @@ use crate::args::{
 };
 use crate::http::{HttpArgs, HttpConfig};
 use crate::journal::Hush;
+use crate::jwt::block::Block;
 use crate::jwt::{JwtArgs, JwtConfig};
 use crate::limits::Limits;
 use crate::pairs::{Identity, Pair, Typed, pairs};
@@ -153,6 +154,7 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             app_check,
             http,
             jwt,
+            issuers,
         } = args;
         let rules = Rules {
             cn: allow_cn,
@@ -162,7 +164,7 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             ip: allow_ip,
             spki_pin: allow_spki_pin,
         };
-        let mut requests = Requests::check(mode, &door, proxy_protocol_mode, http, jwt)?;
+        let mut requests = Requests::check(mode, &door, proxy_protocol_mode, http, (jwt, issuers))?;
         for jwt in requests.iter_mut().flat_map(|requests| &mut requests.jwt) {
             // As everywhere else: the flag, else what the machine says, else the public authorities.
             jwt.authorities = jwt.authorities.take().or_else(|| ssl_cert_file.clone());
@@ -290,10 +292,11 @@ impl Requests {
         door: &DoorArgs,
         proxy_out: ProxyOut,
         args: HttpArgs,
-        jwt: JwtArgs,
+        (jwt, issuers): (JwtArgs, Vec<Block>),
     ) -> Result<Option<Self>, Error> {
         if mode == Mode::Tcp {
-            return match args.first_given().or(jwt.first_given()) {
+            let issuer = (!issuers.is_empty()).then_some("--jwt");
+            return match args.first_given().or(jwt.first_given()).or(issuer) {
                 None => Ok(None),
                 Some(flag) => Err(Error::request(format!("{flag} is about requests, and --mode tcp sees none"))
                     .hint("add --mode http, or take the flag away")),
@@ -314,7 +317,14 @@ impl Requests {
             )
             .hint("the app finds the client's address in X-Forwarded-For"));
         }
-        Ok(Some(Self { args, jwt: JwtConfig::from_args(jwt)?.into_iter().collect() }))
+        let mut configs: Vec<JwtConfig> = JwtConfig::from_args(jwt)?.into_iter().collect();
+        for Block(issuer) in issuers {
+            let config = JwtConfig::from_args(issuer)?;
+            configs.push(
+                config.ok_or_else(|| Error::request("--jwt names no issuer").hint("give issuer=URL or preset=NAME"))?,
+            );
+        }
+        Ok(Some(Self { args, jwt: configs }))
     }
 
     fn config(self, door: &DoorConfig, trusted: &[Network], many_certificates: bool) -> Result<HttpConfig, Error> {

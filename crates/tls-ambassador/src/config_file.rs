@@ -13,7 +13,7 @@
 //! starttls = "postgres"
 //! ```
 //!
-//! An array is a flag that is repeated; `[[route]]` is a `--route` each. Not promised: any other table.
+//! An array is a flag that is repeated; `[[route]]` is a `--route` each, `[[jwt]]` a `--jwt`. Not promised: any other table.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -75,6 +75,9 @@ fn settings(text: &str) -> Result<Vec<Setting>, Fault> {
                         DeValue::Table(route) if flag == "route" => {
                             in_one_line(route).map_err(|what| fault(at, what))?
                         }
+                        DeValue::Table(issuer) if flag == "jwt" => {
+                            issuer_in_one_line(issuer).map_err(|what| fault(at, what))?
+                        }
                         other => scalar(&other).ok_or_else(|| fault(at, format!("{flag} holds no plain values")))?,
                     };
                     settings.push(Setting { flag: flag.clone(), value, line: at });
@@ -82,6 +85,9 @@ fn settings(text: &str) -> Result<Vec<Setting>, Fault> {
             }
             DeValue::Table(_) if flag == "route" => {
                 return Err(fault(at, "routes are a list: write [[route]] instead of [route]".to_owned()));
+            }
+            DeValue::Table(_) if flag == "jwt" => {
+                return Err(fault(at, "issuers are a list: write [[jwt]] instead of [jwt]".to_owned()));
             }
             other => {
                 let value = scalar(&other).ok_or_else(|| fault(at, format!("there is no table [{flag}]")))?;
@@ -131,6 +137,25 @@ fn in_one_line(route: DeTable<'_>) -> Result<String, String> {
     Ok(format!("{name}:{}", rest.join(",")))
 }
 
+/// A `[[jwt]]` as `--jwt` takes it.
+fn issuer_in_one_line(issuer: DeTable<'_>) -> Result<String, String> {
+    let mut parts = Vec::new();
+    for (key, value) in issuer {
+        let key: String = key.into_inner().into_owned();
+        let values = match value.get_ref() {
+            DeValue::Array(list) => list.iter().map(|value: &Spanned<DeValue<'_>>| scalar(value.get_ref())).collect(),
+            other => scalar(other).map(|value| vec![value]),
+        };
+        for value in values.ok_or_else(|| format!("{key} of an issuer is no plain value"))? {
+            if value.contains(',') {
+                return Err(format!("{key} of an issuer holds a comma, which separates its values"));
+            }
+            parts.push(format!("{key}={value}"));
+        }
+    }
+    Ok(parts.join(","))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -158,6 +183,15 @@ mod tests {
             "route=db:alpn=a b,listen=unix:/s,mode=0600,target=h:1 (4)",
         ];
         assert_eq!(read(text), expected);
+    }
+
+    #[test]
+    fn an_issuer_is_one_line_of_its_values() {
+        let text = "[[jwt]]\nissuer = 'https://a'\naudience = ['x', 'y']\nforward = true\n[[jwt]]\npreset = 'iap'\n";
+        assert_eq!(read(text), ["jwt=audience=x,audience=y,forward=true,issuer=https://a (1)", "jwt=preset=iap (5)"]);
+        assert_eq!(refused("[jwt]\nissuer = 'a'\n"), "1: issuers are a list: write [[jwt]] instead of [jwt]");
+        let comma = "1: audience of an issuer holds a comma, which separates its values";
+        assert_eq!(refused("[[jwt]]\naudience = 'a,b'\n"), comma);
     }
 
     #[test]

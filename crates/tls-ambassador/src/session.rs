@@ -286,8 +286,9 @@ impl TlsStream {
         &self.facts
     }
 
-    /// From now on plain bytes are counted in `traffic`.
+    /// From now on plain bytes are counted in `traffic`, and those that came with the end of the handshake too.
     pub fn count_in(&mut self, traffic: Rc<Traffic>) {
+        traffic.received.set(traffic.received.get() + (self.plain.len() - self.taken) as u64);
         self.traffic = Some(traffic);
     }
 

@@ -58,8 +58,10 @@ struct Queue {
 #[derive(Debug)]
 pub(super) struct Entry {
     text: Vec<u8>,
-    /// The id to tell the app, where the client gave none.
+    /// The id to tell the app, where the client gave none that can be kept.
     new_id: Option<String>,
+    /// Headers, as bits, that it replaces.
+    replaced: u128,
 }
 
 /// How a request ended.
@@ -95,7 +97,7 @@ impl AccessLog {
         field(&mut text, "peer", caller.peer.as_deref());
         field(&mut text, "sni", caller.server_name.as_deref());
         field(&mut text, "protocol", Some(protocol));
-        let mut new_id = None;
+        let (mut new_id, mut replaced) = (None, 0);
         if let Some(request) = request {
             field(&mut text, "method", Some(request.method));
             let host = request.authority.map(String::from_utf8_lossy);
@@ -108,10 +110,13 @@ impl AccessLog {
                     let id = self.make_id();
                     field(&mut text, "request_id", Some(&id));
                     new_id = Some(id);
+                    for (index, _) in request.headers.iter().enumerate().filter(|(_, header)| is_id(header)) {
+                        replaced |= 1 << index;
+                    }
                 }
             }
         }
-        Entry { text, new_id }
+        Entry { text, new_id, replaced }
     }
 
     /// Not secret, only unlikely to come twice.
@@ -187,12 +192,14 @@ impl AccessLog {
 }
 
 impl Entry {
-    /// The request may pass: says who asks, and appends to `extra` the line that tells the app of its id.
-    pub(super) fn admitted(&mut self, name: Option<&str>, extra: &mut Vec<u8>) {
+    /// The request may pass: says who asks, and appends to `extra` the line that tells the app of its id. Returns the
+    /// headers, as bits, that this line replaces.
+    pub(super) fn admitted(&mut self, name: Option<&str>, extra: &mut Vec<u8>) -> u128 {
         field(&mut self.text, "identity", name);
         if let Some(id) = &self.new_id {
             line(extra, b"X-Request-Id", id.as_bytes());
         }
+        self.replaced
     }
 }
 
@@ -228,10 +235,14 @@ fn write_whole(out: &mut impl Write, mut lines: &[u8]) -> io::Result<()> {
 
 /// The client's own id, if it is short and plain.
 fn id_of<'b>(request: &Request<'_, 'b>) -> Option<&'b str> {
-    let mut named = request.headers.iter().filter(|header| same_name(header.name.as_bytes(), b"x-request-id"));
+    let mut named = request.headers.iter().filter(|header| is_id(header));
     let id = std::str::from_utf8(named.next()?.value).ok()?;
     let plain = !id.is_empty() && id.len() <= MOST_ID && id.bytes().all(|byte| byte.is_ascii_graphic());
     (plain && named.next().is_none()).then_some(id)
+}
+
+fn is_id(header: &httparse::Header<'_>) -> bool {
+    same_name(header.name.as_bytes(), b"x-request-id")
 }
 
 /// `,"name":"value"` with the value escaped; nothing for None.
@@ -285,7 +296,7 @@ mod tests {
     }
 
     fn begun(text: &str) -> Entry {
-        Entry { text: text.as_bytes().to_vec(), new_id: None }
+        Entry { text: text.as_bytes().to_vec(), new_id: None, replaced: 0 }
     }
 
     const ENDING: Ending = Ending { status: 200, received: 1, sent: 2, took: Duration::from_micros(4215), app: None };

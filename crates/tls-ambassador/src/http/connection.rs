@@ -202,7 +202,7 @@ impl Connection {
         let mut extra = self.http.buffers.text();
         let counted = if first { gate::count(&self.http, &self.caller, &request) } else { Ok(()) };
         let admitted = counted.and_then(|()| gate::admit(&self.http, &self.caller, &request, &mut extra));
-        let admitted = admitted.map_err(|denial| {
+        let mut admitted = admitted.map_err(|denial| {
             let verdict = match denial {
                 Denial::Refused { refusal, advice } => {
                     let entry = entry.take();
@@ -213,7 +213,8 @@ impl Connection {
             (verdict, method)
         })?;
         if let Some(entry) = &mut entry {
-            entry.admitted(admitted.name(&self.caller), &mut extra);
+            let replaced = entry.admitted(admitted.name(&self.caller), &mut extra);
+            admitted.drop_also(replaced);
         }
         forward::request_head(out, Some(head), &request, &admitted.added(&self.caller, &extra));
         let mut plan = Plan {

@@ -56,6 +56,11 @@ impl Admitted {
         subject.or(caller.certificate_name.as_deref())
     }
 
+    /// Leaves out these headers too, as bits.
+    pub(super) fn drop_also(&mut self, headers: u128) {
+        self.dropped |= headers;
+    }
+
     /// What to write behind the request's own headers; `extra` is what [`admit`] filled.
     pub(super) fn added<'a>(&'a self, caller: &'a Caller, extra: &'a [u8]) -> Added<'a> {
         Added {

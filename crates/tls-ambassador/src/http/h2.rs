@@ -8,7 +8,7 @@
 //! Not passed on: trailers of requests to an app that speaks HTTP/1.1 (with `--upstream-h2c` they pass, see [`h2_app`]),
 //! interim answers, which hyper cannot send, and server push, which no longer exists.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::future::poll_fn;
@@ -74,6 +74,8 @@ pub(super) struct Streams {
     caller: Caller,
     pub(super) deadline: Rc<Deadline>,
     open: Cell<usize>,
+    /// Deadlines of streams that are over, for the next ones.
+    spare: RefCell<Vec<Rc<Deadline>>>,
 }
 
 /// Counts one open stream.
@@ -89,6 +91,17 @@ impl Open {
     /// A second count of the same connection, for a second try.
     pub(super) fn another(&self) -> Open {
         Open::new(&self.0)
+    }
+
+    /// A deadline of this stream's own.
+    pub(super) fn deadline(&self) -> Rc<Deadline> {
+        self.0.spare.borrow_mut().pop().unwrap_or_else(|| self.0.http.timers.deadline())
+    }
+
+    /// Takes it back; it wakes nobody any more.
+    pub(super) fn give_deadline(&self, deadline: &Rc<Deadline>) {
+        deadline.clear();
+        self.0.spare.borrow_mut().push(Rc::clone(deadline));
     }
 
     /// Some byte moved: nobody is stuck.
@@ -112,8 +125,16 @@ pub(super) async fn serve(http: Rc<Http>, door: Rc<Door>, caller: Caller, stream
     let deadline = http.timers.deadline();
     deadline.set(http.config.idle_timeout);
     let (pool, channel) = (http.pool(&door), http.channel(&door));
-    let streams =
-        Rc::new(Streams { http: Rc::clone(&http), door, pool, channel, caller, deadline, open: Cell::new(0) });
+    let streams = Rc::new(Streams {
+        http: Rc::clone(&http),
+        door,
+        pool,
+        channel,
+        caller,
+        deadline,
+        open: Cell::new(0),
+        spare: RefCell::default(),
+    });
     let service = service_fn(|request| {
         let open = Open::new(&streams);
         async move { Ok::<_, Infallible>(answer(open, request).await) }
@@ -313,12 +334,13 @@ fn head(
     if first {
         gate::count(&streams.http, &streams.caller, &request)?;
     }
-    let admitted = gate::admit(&streams.http, &streams.caller, &request, &mut extra)?;
+    let mut admitted = gate::admit(&streams.http, &streams.caller, &request, &mut extra)?;
     if chunked && !streams.http.config.upstream_h2c {
         extra.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     if let Some(mut line) = entry.take() {
-        line.admitted(admitted.name(&streams.caller), &mut extra);
+        let replaced = line.admitted(admitted.name(&streams.caller), &mut extra);
+        admitted.drop_also(replaced);
         entry.set(Some(line));
     }
     forward::request_head(out, None, &request, &admitted.added(&streams.caller, &extra));

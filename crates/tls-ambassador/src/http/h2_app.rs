@@ -67,7 +67,7 @@ pub(super) async fn pass(
     asked: Asked,
 ) -> Result<H2Response<H2Body>, Failure> {
     let (too_large, bytes) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
-    let deadline = open.0.http.timers.deadline();
+    let deadline = open.deadline();
     let body = UpBody {
         body,
         open: open.another(),
@@ -91,7 +91,8 @@ pub(super) async fn pass(
             Poll::Ready(sent) => Poll::Ready(Some(sent)),
             Poll::Pending => deadline.poll(cx).map(|()| None),
         });
-        let mut failed = match sent.await {
+        let sent = sent.await;
+        let mut failed = match sent {
             None => return Err((refuse(504, "the app did not answer in time"), None)),
             Some(Ok(answer)) => {
                 let (parts, body) = answer.into_parts();

@@ -12,7 +12,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::http::{HeaderMap, HeaderName, HeaderValue, Response as H2Response, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::framing::Framing;
+use super::framing::{Fault, Framing};
 use super::h2::{Asked, Open};
 use super::h2_app::Relayed;
 use super::request::{MAX_HEADERS, Refusal, Scan, refuse};
@@ -91,7 +91,7 @@ pub(super) struct AppStream {
 
 impl AppStream {
     pub(super) fn new(open: Open, socket: Socket, upload: Upload, to_head: bool, asked: Asked) -> AppStream {
-        let deadline = open.0.http.timers.deadline();
+        let deadline = open.deadline();
         let stream = AppStream {
             deadline,
             trailers: Vec::new(),
@@ -321,15 +321,10 @@ impl AppStream {
                 self.finish();
                 return Poll::Ready(None);
             }
-            while !self.rest.is_empty() && !self.framing.is_done() {
-                let run = self.framing.decode(&self.rest).map_err(|_| broken())?;
-                self.trailers.extend_from_slice(&self.rest[run.skip - run.trailers..run.skip]);
-                let data = Bytes::copy_from_slice(&self.rest[run.skip..run.skip + run.data]);
-                self.rest.drain(..run.skip + run.data);
-                if !data.is_empty() {
-                    self.sent += data.len() as u64;
-                    return Poll::Ready(Some(Ok(data)));
-                }
+            let data = self.decode_rest().map_err(|_| broken())?;
+            if !data.is_empty() {
+                self.sent += data.len() as u64;
+                return Poll::Ready(Some(Ok(Bytes::from(data))));
             }
             if self.framing.is_done() {
                 continue;
@@ -348,6 +343,20 @@ impl AppStream {
         }
     }
 
+    /// The data of all chunks that have arrived, as one piece: a frame for each small chunk would cost more than its data.
+    fn decode_rest(&mut self) -> Result<Vec<u8>, Fault> {
+        let (mut data, mut at) = (Vec::new(), 0);
+        while at < self.rest.len() && !self.framing.is_done() {
+            let run = self.framing.decode(&self.rest[at..])?;
+            at += run.skip;
+            self.trailers.extend_from_slice(&self.rest[at - run.trailers..at]);
+            data.extend_from_slice(&self.rest[at..at + run.data]);
+            at += run.data;
+        }
+        self.rest.drain(..at);
+        Ok(data)
+    }
+
     fn finish(&mut self) {
         let reusable = self.app_keeps && self.upload.is_over() && !self.upload_failed && self.rest.is_empty();
         if let (true, Some(socket)) = (reusable, self.socket.take()) {
@@ -363,6 +372,7 @@ impl Drop for AppStream {
             self.asked.answered(http, self.status, (self.upload.bytes, self.sent), self.heard);
         }
         http.buffers.give_text(&mut self.upload.out);
+        self.open.give_deadline(&self.deadline);
     }
 }
 

@@ -13,6 +13,7 @@
 
 pub mod address;
 pub mod args;
+pub mod block;
 pub mod claims;
 pub mod fetch;
 pub mod issuers;

@@ -116,3 +116,38 @@ fn names_and_hosts_of_token_flags_are_checked_at_start() {
         assert_eq!(refused(&flags), error);
     }
 }
+
+#[test]
+fn j15_of_several_issuers_the_tokens_claim_chooses_one_with_rules_of_its_own() {
+    let (app, ours, theirs) = (App::echo(), Issuer::new("k"), Issuer::new("k"));
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("ours.json"), ours.keys()).unwrap();
+    std::fs::write(dir.path().join("theirs.json"), theirs.keys()).unwrap();
+    let config = "[[jwt]]\nissuer = 'https://issuer.test'\naudience = ['us', 'other']\njwks-file = 'ours.json'\n\n\
+                  [[jwt]]\nissuer = 'https://partner.test'\naudience = 'us'\njwks-file = 'theirs.json'\n\
+                  require = 'tenant=blue'\nclaim-header = 'tenant=X-Tenant'\n";
+    std::fs::write(dir.path().join("config.toml"), config).unwrap();
+    let lab = Lab::start(&app, &["--config", "config.toml"], dir);
+    let partner = |signer: &Issuer, more: &str| {
+        let claims = format!(r#"{{"iss":"https://partner.test","aud":"us","exp":{}{more}}}"#, super::jwt::now() + 60);
+        signer.sign(r#"{"alg":"ES256","kid":"k"}"#, &claims)
+    };
+    let ask = |token: &str, flags: &[&str]| {
+        let [flag, header] = bearer(token);
+        lab.curl(&[&[flag.as_str(), header.as_str()], flags].concat(), "/")
+    };
+    for http in ["--http1.1", "--http2"] {
+        let status = |token: &str| ask(token, &[http, "--output", "/dev/null", "--write-out", "%{http_code}"]);
+        assert!(ask(&ours.token(r#","sub":"ann""#), &[http]).contains("X-Forwarded-User: ann\r\n"));
+        let blue = r#","tenant":"blue""#;
+        assert!(ask(&partner(&theirs, blue), &[http, "--header", "X-Tenant: red"]).contains("X-Tenant: blue\r\n"));
+        assert_eq!(status(&partner(&theirs, r#","tenant":"red""#)), "403");
+        assert_eq!(status(&partner(&ours, blue)), "401", "one issuer's key signs nothing for another");
+        assert_eq!(status(&theirs.token("")), "401");
+    }
+    let metrics = http_get(lab.admin, "/metrics").body;
+    assert!(
+        metrics.contains(r#"tls_ambassador_jwt_total{issuer="https://partner.test",result="forbidden"} 2"#),
+        "{metrics}"
+    );
+}

@@ -33,12 +33,13 @@ fn j33_a_line_tells_who_asked_for_what_and_what_became_of_it() {
     let echoed = lab.curl(&["--http1.1"], &format!("/one?t={token}&secret=1"));
     let id = ["--header", "X-Request-Id: mine-1"];
     lab.curl(&["--http2", &flag, &header, id[0], id[1]], "/two?secret=1");
+    let odd = lab.curl(&["--http1.1", &flag, &header, "--header", "X-Request-Id: not one word"], "/odd");
     assert_eq!(lab.status(&["--http1.1"], "/refused?secret=1"), "401");
     assert_eq!(lab.status(&["--http2"], "/refused2?secret=1"), "401");
     lab.curl(&["--http1.1", &flag, &header, "--data", "12345"], "/upload");
     lab.curl(&["--http2", &flag, &header, "--data", "12345"], "/upload2");
     lab.raw_one("GET / HTTP/1.1\r\n broken\r\n\r\n");
-    let lines = lines(&lab, 7);
+    let lines = lines(&lab, 8);
     let one = &lines["/one"];
     for (field, expected) in [
         ("sni", "localhost".into()),
@@ -59,6 +60,8 @@ fn j33_a_line_tells_who_asked_for_what_and_what_became_of_it() {
     let made = one["request_id"].as_str().unwrap();
     assert_eq!(made.len(), 32);
     assert!(echoed.contains(&format!("X-Request-Id: {made}\r\n")), "the app is told the same: {echoed}");
+    assert_eq!(lines["/odd"]["request_id"].as_str().unwrap().len(), 32, "{lines:?}");
+    assert!(odd.contains("X-Request-Id: ") && !odd.to_lowercase().contains("not one word"), "replaced: {odd}");
     let two = &lines["/two"];
     assert_eq!((&two["request_id"], &two["protocol"]), (&"mine-1".into(), &"HTTP/2".into()), "{two}");
     assert_eq!((&two["identity"], &two["status"]), (&"ann".into(), &Value::from(200)), "{two}");
