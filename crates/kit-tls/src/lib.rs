@@ -15,6 +15,7 @@
 
 pub mod client;
 mod error;
+mod hkdf;
 mod leaf;
 mod pem;
 mod provider;

@@ -6,6 +6,8 @@ use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite, SupportedProtocolVersion};
 
+use crate::hkdf;
+
 /// A version of TLS that rustls speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
@@ -64,7 +66,7 @@ impl Policy {
             [] => known.to_vec(),
             some => some.iter().filter_map(group).collect(),
         };
-        Arc::new(CryptoProvider { cipher_suites, kx_groups, ..every })
+        Arc::new(hkdf::prepared(CryptoProvider { cipher_suites, kx_groups, ..every }))
     }
 
     /// The first of the spoken versions for which no cipher suite or no key exchange is left, if any.
