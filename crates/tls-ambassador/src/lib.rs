@@ -23,6 +23,7 @@ pub mod config;
 mod config_file;
 mod desk;
 pub mod fetch;
+mod footprint;
 pub mod hello;
 pub mod http;
 pub mod journal;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -68,6 +69,9 @@ struct Open {
     counted: Counted,
 }
 
+/// A connection under way, which ends with the word for how it ended.
+type Carrying<'a> = Pin<Box<dyn Future<Output = &'static str> + 'a>>;
+
 /// Why a connection ended before its bytes were carried.
 enum Failure {
     Handshake(Box<Refusal>),
@@ -87,7 +91,9 @@ impl Serve for Door {
         let opened = timeout(self.config.door.connect_timeout, Box::pin(self.open(socket))).await;
         let result = match opened.unwrap_or(Err(Failure::Timeout)) {
             Ok(open) => {
-                let result = Box::pin(self.carry(open, accepted)).await;
+                let (carrying, counted) = self.carry(*open, accepted);
+                let result = carrying.await;
+                drop(counted);
                 self.metrics.connection_seconds.observe(accepted.elapsed().as_secs_f64());
                 result
             }
@@ -104,7 +110,7 @@ impl Serve for Door {
 
 impl Door {
     /// Everything up to a session: PROXY header, the database's greeting, TLS, access.
-    async fn open(&self, mut socket: Socket) -> Result<Open, Failure> {
+    async fn open(&self, mut socket: Socket) -> Result<Box<Open>, Failure> {
         let (peer, local) = self.addresses(&mut socket).await.map_err(Failure::Greeting)?;
         let counted = self.turnstile.enter(peer).ok_or(Failure::Crowd)?;
         let config = Arc::clone(&self.material.borrow().config);
@@ -137,7 +143,7 @@ impl Door {
         self.metrics.shook_hands(tls.facts(), began.elapsed().as_secs_f64());
         drop(place);
         let verdict = self.access.judge(tls.facts().peer.as_deref());
-        Ok(Open { tls, arrival: Arrival { peer, local, verdict }, dialled, counted })
+        Ok(Box::new(Open { tls, arrival: Arrival { peer, local, verdict }, dialled, counted }))
     }
 
     async fn addresses(&self, socket: &mut Socket) -> io::Result<(PeerAddress, PeerAddress)> {
@@ -170,30 +176,20 @@ impl Door {
         Ok(app)
     }
 
-    async fn carry(self: &Rc<Self>, open: Open, accepted: Instant) -> &'static str {
-        // Counted until the end of this function.
-        let Open { mut tls, arrival, dialled, counted: _counted } = open;
-        match self.config.mode {
-            Mode::Tcp if arrival.verdict != Verdict::Admitted => {
-                tracing::info!(peer = %arrival.peer, "refused: no rule admits this certificate");
-                let _gone = std::future::poll_fn(|cx| tls.poll_close(cx)).await;
-                "denied"
+    /// What follows the handshake, as one allocation of just its size: what is awaited by value is held twice.
+    fn carry(self: &Rc<Self>, open: Open, accepted: Instant) -> (Carrying<'_>, Counted) {
+        let Open { tls, arrival, dialled, counted } = open;
+        let carrying: Carrying<'_> = match (self.config.mode, &self.http) {
+            (Mode::Tcp, _) if arrival.verdict != Verdict::Admitted => Box::pin(deny(tls, arrival)),
+            (Mode::Tcp, _) => Box::pin(self.carry_bytes(tls, arrival, dialled, accepted)),
+            (Mode::Http, Some(http)) => {
+                let serving = crate::http::serve(Rc::clone(http), Rc::clone(self), tls, arrival);
+                Box::pin(within(self.config.door.max_lifetime.map(|lifetime| accepted + lifetime), serving))
             }
-            Mode::Tcp => Box::pin(self.carry_bytes(tls, arrival, dialled, accepted)).await,
-            Mode::Http => Box::pin(self.carry_requests(tls, arrival, accepted)).await,
-        }
-    }
-
-    async fn carry_requests(self: &Rc<Self>, tls: TlsStream, arrival: Arrival, accepted: Instant) -> &'static str {
-        // Always there in this mode.
-        let Some(http) = &self.http else { return "broken" };
-        let serving = crate::http::serve(Rc::clone(http), Rc::clone(self), tls, arrival);
-        match self.config.door.max_lifetime {
-            None => serving.await,
-            Some(lifetime) if tokio::time::timeout_at(accepted + lifetime, serving).await.is_err() => return "timeout",
-            Some(_) => {}
-        }
-        "ok"
+            // Always there in this mode.
+            (Mode::Http, None) => Box::pin(std::future::ready("broken")),
+        };
+        (carrying, counted)
     }
 
     async fn carry_bytes(
@@ -203,6 +199,9 @@ impl Door {
         dialled: Option<Socket>,
         accepted: Instant,
     ) -> &'static str {
+        if let Err(error) = tls.send_tickets().await {
+            return outcome(&self.config.door, Outcome::Broken(error), &arrival.peer);
+        }
         let greeted = dialled.is_some();
         let app = match dialled {
             Some(app) => Ok(app),
@@ -264,6 +263,22 @@ impl Door {
             }
         }
     }
+}
+
+async fn deny(mut tls: TlsStream, arrival: Arrival) -> &'static str {
+    tracing::info!(peer = %arrival.peer, "refused: no rule admits this certificate");
+    let _gone = std::future::poll_fn(|cx| tls.poll_close(cx)).await;
+    "denied"
+}
+
+/// Serves until `end`, if there is one.
+async fn within(end: Option<Instant>, serving: crate::http::Serving) -> &'static str {
+    match end {
+        None => serving.await,
+        Some(end) if tokio::time::timeout_at(end, serving).await.is_err() => return "timeout",
+        Some(_) => {}
+    }
+    "ok"
 }
 
 /// The word for the end of a relay.

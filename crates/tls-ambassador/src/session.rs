@@ -114,6 +114,8 @@ pub struct TlsStream {
     /// Records that the socket refused, and how much of them it has taken since.
     unsent: Vec<u8>,
     sent: usize,
+    /// Session tickets for the client, which go out together with the first data: nobody waits for them.
+    tickets: Vec<u8>,
     /// Plaintext that a reader of the `AsyncRead` kind has not taken.
     plain: Vec<u8>,
     taken: usize,
@@ -196,6 +198,7 @@ impl TlsStream {
             partial: read,
             unsent: Vec::new(),
             sent: 0,
+            tickets: Vec::new(),
             plain: Vec::new(),
             taken: 0,
             ended: false,
@@ -213,6 +216,9 @@ impl TlsStream {
             sni = sni.or_else(kit_tls::server::take_server_name);
             if step.is_err() {
                 certificate = kit_tls::take_refused_certificate();
+            }
+            if matches!(step, Ok(true)) && stream.has_only_tickets_to_say() {
+                stream.tickets = std::mem::take(&mut stream.unsent);
             }
             // What was made goes out first, an alert too: the other side should learn why.
             let flushed = std::future::poll_fn(|cx| stream.poll_flush_out(cx)).await;
@@ -262,6 +268,32 @@ impl TlsStream {
         match progress.outcome {
             Err(error) => Err(error),
             Ok(_) => Ok(with_engine!(&self.side, engine => !engine.is_handshaking())),
+        }
+    }
+
+    /// A server of TLS 1.3 has sent all else before the client's last message came.
+    fn has_only_tickets_to_say(&self) -> bool {
+        match &self.side {
+            Side::Server(engine) => engine.protocol_version() == Some(ProtocolVersion::TLSv1_3),
+            Side::Client(_) => false,
+        }
+    }
+
+    /// Sends what is held for the first data, for protocols in which no data may come for long.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub async fn send_tickets(&mut self) -> io::Result<()> {
+        self.unhold_tickets();
+        std::future::poll_fn(|cx| self.poll_flush_out(cx)).await
+    }
+
+    /// Records are numbered: tickets come before whatever else is to be sent.
+    fn unhold_tickets(&mut self) {
+        if !self.tickets.is_empty() {
+            let mut all = std::mem::take(&mut self.tickets);
+            all.append(&mut self.unsent);
+            self.unsent = all;
         }
     }
 
@@ -391,7 +423,13 @@ impl TlsStream {
                 let Self { side, partial, unsent, .. } = self;
                 let length = with_engine!(side, engine => encrypt(engine, partial, part, outgoing, unsent))
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                self.write_or_keep(cx, &outgoing[..length])?;
+                if self.tickets.is_empty() {
+                    self.write_or_keep(cx, &outgoing[..length])?;
+                } else {
+                    self.unhold_tickets();
+                    self.unsent.extend_from_slice(&outgoing[..length]);
+                    let _held = self.poll_flush_out(cx)?;
+                }
             }
             if !self.unsent.is_empty() {
                 // TLS' own bytes may have come before the records; what is refused is held until the next call.
@@ -420,6 +458,9 @@ impl TlsStream {
     /// # Errors
     /// When the socket fails.
     pub fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.unsent.is_empty() {
+            self.unhold_tickets();
+        }
         while self.sent < self.unsent.len() {
             match ready!(Pin::new(&mut self.socket).poll_write(cx, &self.unsent[self.sent..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

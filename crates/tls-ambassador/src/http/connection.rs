@@ -81,8 +81,8 @@ impl Connection {
         Connection { http, door, pool, caller, stream, deadline, inbox: Inbox::default() }
     }
 
-    /// Serves requests until the connection is over.
-    pub(super) async fn run(mut self) {
+    /// Serves requests until the connection is over. Borrows, since what is awaited by value is held twice.
+    pub(super) async fn run(&mut self) {
         self.deadline.set(self.http.config.header_timeout);
         loop {
             let next = match self.head().await {
@@ -267,7 +267,8 @@ impl Connection {
             let reused = idle.is_some();
             let socket = match idle.take() {
                 Some(socket) => socket,
-                None => match backend::dial(&self.http, &self.door, &mut tries).await {
+                // Boxed: rare, and every idle connection would have room for it.
+                None => match Box::pin(backend::dial(&self.http, &self.door, &mut tries)).await {
                     Ok(socket) => socket,
                     Err(_) => return self.fail(plan, refuse(502, "cannot connect to the app"), began).await,
                 },
@@ -372,8 +373,11 @@ impl Connection {
         .await;
     }
 
-    /// Says goodbye to a client that has been served.
+    /// Says goodbye to a client that has been served, unless it went without a word: it would answer with a reset.
     async fn close(&mut self) {
+        if self.stream.truncated() {
+            return;
+        }
         self.deadline.set(LINGER);
         poll_fn(|cx| match self.stream.poll_close(cx) {
             Poll::Ready(_) => Poll::Ready(()),

@@ -40,6 +40,7 @@ mod trailers;
 mod tunnel;
 mod worker;
 
+use std::pin::Pin;
 use std::rc::Rc;
 
 pub use access_log::LogWriter;
@@ -63,17 +64,22 @@ pub fn alpn(asked: &[String]) -> Result<Vec<Vec<u8>>, kit_run::Error> {
     Ok(names.into_iter().map(|name| name.as_bytes().to_vec()).collect())
 }
 
+/// A connection of a client under way.
+pub type Serving = Pin<Box<dyn Future<Output = ()>>>;
+
 /// Serves one client's connection until it is over.
-pub async fn serve(http: Rc<Http>, door: Rc<Door>, mut stream: TlsStream, arrival: Arrival) {
+pub fn serve(http: Rc<Http>, door: Rc<Door>, mut stream: TlsStream, arrival: Arrival) -> Serving {
     if http.needs_sweeper() {
         // It ends by itself when nothing is left to sweep.
         tokio::task::spawn_local(Rc::clone(&http).sweep(Rc::clone(&door)));
     }
     stream.count_in(Rc::clone(&http.traffic));
     let caller = caller::Caller::new(&http.config, stream.facts(), &arrival);
+    // Boxed: one protocol's idle connections need not be as large as the other's.
     if stream.facts().alpn.as_deref() == Some(b"h2".as_slice()) {
-        // Boxed: the other protocol's idle connections need not be as large.
-        return Box::pin(h2::serve(http, door, caller, stream)).await;
+        Box::pin(h2::serve(http, door, caller, stream))
+    } else {
+        let mut connection = connection::Connection::new(http, door, caller, stream);
+        Box::pin(async move { connection.run().await })
     }
-    connection::Connection::new(http, door, caller, stream).run().await;
 }
