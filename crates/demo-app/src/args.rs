@@ -28,6 +28,8 @@ pub struct Args {
 
 impl kit_run::Tool for Args {
     const NAME: &'static str = "demo-app";
+    // A bug met by one request ends that one; the others go on.
+    const ENDS_AT_PANIC: bool = false;
 }
 
 /// What the binary does other than serving.

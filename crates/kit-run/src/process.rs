@@ -73,8 +73,9 @@ where
 fn start<A: Tool>(run: impl FnOnce(A, Common, Environment) -> Result<(), Error>) -> ExitCode {
     let environment = Environment::of_process();
     let termination_log = termination_log::<A>(&environment);
-    #[cfg(panic = "abort")]
-    end_at_panics(A::NAME, termination_log.clone());
+    if A::ENDS_AT_PANIC || cfg!(panic = "abort") {
+        end_at_panics(A::NAME, termination_log.clone());
+    }
     let mut argv = std::env::args_os();
     let program = argv.next().map(PathBuf::from).unwrap_or_default();
     let argv = A::compat_as(program.file_name().unwrap_or_default(), argv.collect());
@@ -96,9 +97,7 @@ fn start<A: Tool>(run: impl FnOnce(A, Common, Environment) -> Result<(), Error>)
     }
 }
 
-/// Without unwinding a panic in any thread or task ends the process: told as every other end, also where
-/// `kubectl describe pod` looks.
-#[cfg(panic = "abort")]
+/// A panic in any thread or task ends the process: told as every other end, also where `kubectl describe pod` looks.
 fn end_at_panics(tool: &'static str, termination_log: PathBuf) {
     std::panic::set_hook(Box::new(move |panic| {
         let what = panic.to_string().replace('\n', " ");

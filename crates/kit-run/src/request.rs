@@ -48,6 +48,10 @@ pub trait Tool: clap::Parser {
         Self::compat(argv)
     }
 
+    /// Whether a panic in any thread or task ends the process, with two lines and a code as every other end. A server that
+    /// is built with unwinding may rather go on without the one connection that met the bug.
+    const ENDS_AT_PANIC: bool = true;
+
     /// Turns the spellings of a peer into the tool's own. Gets and returns the arguments behind the program's name.
     ///
     /// # Errors

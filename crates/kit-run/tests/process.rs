@@ -19,6 +19,9 @@ struct Args {
     /// End at once with this message
     #[arg(long)]
     fail: Option<String>,
+    /// Meet a bug, in a task or thread of its own
+    #[arg(long)]
+    panic: bool,
 }
 
 impl Tool for Args {
@@ -37,6 +40,9 @@ async fn run_async(args: Args, context: Context) -> Result<(), Error> {
         return Err(Error::failed(message).hint("do not pass --fail"));
     }
     tracing::info!(linger = ?args.linger, "started");
+    if args.panic {
+        tokio::spawn(async { panic!("a task\nwent wrong") });
+    }
     ready();
     context.shutdown().requested().await;
     tokio::time::sleep(args.linger).await;
@@ -44,6 +50,9 @@ async fn run_async(args: Args, context: Context) -> Result<(), Error> {
 }
 
 fn run_blocking(args: Args, context: Context) -> Result<(), Error> {
+    if args.panic {
+        std::thread::spawn(|| panic!("a thread went wrong"));
+    }
     ready();
     while !context.shutdown().is_requested() {
         std::thread::sleep(Duration::from_millis(5));
@@ -58,8 +67,9 @@ fn main() -> ExitCode {
         Ok("blocking") => return kit_run::main_blocking(run_blocking),
         _ => {}
     }
-    let tests: [(&str, fn()); 8] = [
+    let tests: [(&str, fn()); 9] = [
         ("a_failure_is_two_lines_a_code_and_a_termination_message", a_failure_is_two_lines),
+        ("a_panic_anywhere_is_two_lines_a_code_and_a_termination_message", a_panic_anywhere_is_two_lines),
         ("the_termination_message_is_cut_to_4096_bytes", the_termination_message_is_cut),
         ("a_missing_termination_log_is_not_created", a_missing_termination_log_is_not_created),
         ("a_signal_ends_idle_work_with_code_0_at_once", a_signal_ends_idle_work),
@@ -107,6 +117,20 @@ fn a_failure_is_two_lines() {
     let expected = "error: cannot work\nhint: do not pass --fail\n";
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(1), expected));
     assert_eq!(std::fs::read_to_string(log.path()).unwrap(), expected);
+}
+
+fn a_panic_anywhere_is_two_lines() {
+    for (kind, text) in [("async", "a task went wrong"), ("blocking", "a thread went wrong")] {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let output = fixture(kind).arg("--panic").env("FIXTURE_TERMINATION_LOG", log.path()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let told = stderr.lines().filter(|line| line.starts_with("error: ") || line.starts_with("hint: "));
+        let told: Vec<&str> = told.collect();
+        assert_eq!((output.status.code(), told.len()), (Some(1), 2), "{kind}: {stderr}");
+        assert!(told[0].starts_with("error: a bug ended fixture: ") && told[0].ends_with(text), "{stderr}");
+        assert_eq!(told[1], "hint: please report these two lines");
+        assert_eq!(std::fs::read_to_string(log.path()).unwrap(), format!("{}\n{}\n", told[0], told[1]));
+    }
 }
 
 fn the_termination_message_is_cut() {

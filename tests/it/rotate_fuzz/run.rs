@@ -136,7 +136,7 @@ impl Run<'_> {
         self.start();
         self.worlds.iter_mut().for_each(|world| world.write(1, Duration::ZERO));
         self.sync();
-        if self.plan.setup.state && self.is_ours() {
+        if self.plan.setup.state && self.is_ours() && self.problems.is_empty() {
             let state = self.state.clone();
             let written = || fs::metadata(&state).is_ok_and(|data| data.len() > 0);
             kit_test::eventually("a state file with content", PATIENCE, written);
