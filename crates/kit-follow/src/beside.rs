@@ -1,7 +1,7 @@
 //! The files beside a log: which are there, which are new, and which are known.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::gz;
 use crate::identity::{Facts, Identity};
 use crate::names::Origin;
 use crate::reconcile::{Candidate, Now, known_now};
-use crate::siblings::{Age, Siblings, by_names, is_unreadable, oldest_first};
+use crate::siblings::{Age, Siblings, by_names, is_unreadable, learn, oldest_first};
 use crate::sink::Sink;
 use crate::target::Target;
 
@@ -25,6 +25,7 @@ impl<S: Sink> Engine<S> {
     /// Files beside the log that are neither open nor known, oldest first.
     pub(crate) fn candidates(&mut self, target: usize) -> Result<Vec<Candidate>, FollowError> {
         let mut found: Vec<Candidate> = Vec::new();
+        self.targets[target].generations.iter_mut().for_each(|one| one.name = None);
         // While renames go on a name can be missed, so the look is repeated until no event came in between, or, without
         // events, until it finds nothing more.
         for _ in 0..5 {
@@ -36,20 +37,69 @@ impl<S: Sink> Engine<S> {
             }
         }
         self.find_unseen(target, &mut found)?;
+        for mut ahead in std::mem::take(&mut self.targets[target].ahead) {
+            ahead.facts = Facts::of(&ahead.file).map_err(FollowError::Read)?;
+            let identity = ahead.facts.identity;
+            if !found.iter().any(|other| other.facts.identity.same(identity))
+                && !self.is_taken(&self.targets[target], identity)
+            {
+                found.push(ahead);
+            }
+        }
+        self.learn_direction(target, &found);
         let ages: Vec<Age<'_>> = found
             .iter()
             .map(|candidate| Age {
-                name: candidate.path.file_name().unwrap_or_default(),
                 serial: candidate.origin.map(Origin::serial),
-                born: candidate.facts.identity.born,
-                modified: candidate.facts.modified,
+                ..Age::of(candidate.path.file_name().unwrap_or_default(), &candidate.facts)
             })
             .collect();
-        let rotated = || by_names(&ages).filter(|_| found.iter().all(Candidate::has_its_name));
-        let named = ages.iter().any(|age| age.serial.is_none()).then(rotated).flatten();
-        let order = named.unwrap_or_else(|| oldest_first(&ages, &mut self.targets[target].numbers_fall));
+        let direction = &mut self.targets[target].numbers;
+        let told = ages.iter().all(|age| age.serial.is_some()) || !found.iter().all(Candidate::has_its_name);
+        let named = if told { None } else { by_names(&ages, direction) };
+        let order = named.unwrap_or_else(|| oldest_first(&ages, direction));
         let mut slots: Vec<Option<Candidate>> = found.into_iter().map(Some).collect();
         Ok(order.into_iter().filter_map(|at| slots[at].take()).collect())
+    }
+
+    /// A file of which nothing was read cannot show by itself that it was truncated. A copy is made before the
+    /// truncation, so after the read its event is there, if bytes of a later round were read. Whether copies, or another
+    /// generation, come before the one at `at`; what goes on with the line before then begins there.
+    pub(crate) fn comes_later(&mut self, target: usize, at: usize) -> Result<bool, FollowError> {
+        if !self.config.recover {
+            return Ok(false);
+        }
+        let followed = &mut self.targets[target];
+        let (newest, number) = (followed.next_number, followed.generations[at].number);
+        let before = at.checked_sub(1).map(|before| followed.generations[before].number);
+        self.siblings_moved(target)?;
+        if self.targets[target].copy_hint || self.watcher.is_none() {
+            self.look_beside(target)?;
+        } else {
+            self.judge_copies(target)?;
+        }
+        let followed = &mut self.targets[target];
+        let later = followed.next_number != newest || followed.undecided.is_some();
+        let place = followed.position(number).filter(|_| later);
+        if let Some(generation) = place.and_then(|place| followed.generations.get_mut(place)) {
+            generation.cancel_batch();
+            let continues = std::mem::take(&mut generation.continues);
+            let first = before.and_then(|before| followed.position(before)).map_or(0, |before| before + 1);
+            if let Some(first) = followed.generations.get_mut(first) {
+                first.continues |= continues;
+            }
+        }
+        Ok(later)
+    }
+
+    /// What all files of the log tell about the numbers in their names.
+    fn learn_direction(&mut self, target: usize, found: &[Candidate]) {
+        let followed = &mut self.targets[target];
+        let open =
+            followed.generations.iter().filter_map(|one| Some((one.name.as_deref()?, Facts::of(&one.file).ok()?)));
+        let found = found.iter().filter_map(|one| Some((one.path.file_name()?, one.facts)));
+        let ages: Vec<Age<'_>> = open.chain(found).map(|(name, facts)| Age::of(name, &facts)).collect();
+        learn(&ages, &mut followed.numbers);
     }
 
     /// Whether every name that was there still was when its file was opened.
@@ -89,6 +139,8 @@ impl<S: Sink> Engine<S> {
             Err(error) => return Ok(error.kind() != ErrorKind::NotFound),
         };
         if !is_regular(&facts) || self.is_taken(followed, facts.identity) {
+            let ours = self.targets[target].generations.iter_mut().find(|one| one.identity.same(facts.identity));
+            ours.into_iter().for_each(|one| one.name = path.file_name().map(OsStr::to_owned));
             return Ok(true);
         }
         if let Some(at) = followed.known_as(facts.identity) {

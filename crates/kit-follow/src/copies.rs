@@ -14,6 +14,7 @@
 //! An empty copy, or one that is shorter than a closed generation with the same beginning, is in the making: the next
 //! look judges it.
 
+use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -21,9 +22,9 @@ use tokio::time::Instant;
 
 use crate::FollowError;
 use crate::engine::Engine;
-use crate::generation::{Generation, Kind};
+use crate::generation::{Generation, Kind, alike};
 use crate::gz;
-use crate::identity::{Facts, Identity, Trace};
+use crate::identity::{Facts, Identity, Print, Trace};
 use crate::names::Origin;
 use crate::reconcile::{Candidate, begins_with, fits};
 use crate::sink::Sink;
@@ -84,41 +85,51 @@ enum Verdict {
 }
 
 impl<S: Sink> Engine<S> {
-    /// Judges every copy and takes up what no look has seen.
+    /// Judges every copy and takes up what no look has seen. Compressed ones come last: they may hold what a plain one does,
+    /// and only plain ones can be compared with them.
     pub(crate) fn judge_copies(&mut self, target: usize) -> Result<(), FollowError> {
-        let mut at = 0;
         self.targets[target].undecided = None;
-        while at < self.targets[target].copies.len() {
-            let size = self.targets[target].copies[at].measure().map_err(FollowError::Read)?;
-            let verdict = self.judge(target, &self.targets[target].copies[at])?;
-            let path = &self.targets[target].copies[at].file.path;
-            tracing::debug!(path = %path.display(), size, ?verdict, "copy judged");
-            match verdict {
-                Verdict::Unfinished => {
-                    let copy = &self.targets[target].copies[at];
-                    let due = copy.found + IN_THE_MAKING;
-                    if size > 0 && due > Instant::now() {
-                        self.targets[target].undecided = Some(due);
-                    }
-                    at += 1;
-                }
-                Verdict::Shadow(number, round) => {
-                    self.targets[target].copies[at].shadow = Some((number, round));
-                    at += 1;
-                }
-                Verdict::Known => self.settle(target, at)?,
-                Verdict::Grown(offset) => self.adopt(target, at, offset)?,
-                // A truncation that no look has noticed yet explains the copy.
-                Verdict::Unseen => match self.truncated_unnoticed(target)? {
-                    Some(truncated) => {
-                        self.truncated(target, truncated)?;
-                        at = 0;
-                    }
-                    None => self.adopt(target, at, 0)?,
-                },
+        for compressed in [false, true] {
+            let mut at = 0;
+            while at < self.targets[target].copies.len() {
+                let ours = self.targets[target].copies[at].file.compressed == compressed;
+                at = if ours { self.judge_copy(target, at)? } else { at + 1 };
             }
         }
         Ok(())
+    }
+
+    /// Judges one copy. Returns which one is next.
+    fn judge_copy(&mut self, target: usize, at: usize) -> Result<usize, FollowError> {
+        let size = self.targets[target].copies[at].measure().map_err(FollowError::Read)?;
+        let verdict = self.judge(target, &self.targets[target].copies[at])?;
+        let path = &self.targets[target].copies[at].file.path;
+        tracing::debug!(path = %path.display(), size, ?verdict, "copy judged");
+        match verdict {
+            Verdict::Unfinished => {
+                let copy = &self.targets[target].copies[at];
+                let due = copy.found + IN_THE_MAKING;
+                if size > 0 && due > Instant::now() {
+                    self.targets[target].undecided = Some(due);
+                }
+                return Ok(at + 1);
+            }
+            Verdict::Shadow(number, round) => {
+                self.targets[target].copies[at].shadow = Some((number, round));
+                return Ok(at + 1);
+            }
+            Verdict::Known => self.settle(target, at)?,
+            Verdict::Grown(offset) => self.adopt(target, at, offset)?,
+            // A truncation that no look has noticed yet explains the copy.
+            Verdict::Unseen => match self.truncated_unnoticed(target)? {
+                Some(truncated) => {
+                    self.truncated(target, truncated)?;
+                    return Ok(0);
+                }
+                None => self.adopt(target, at, 0)?,
+            },
+        }
+        Ok(at)
     }
 
     /// Whether nothing that was read, or is open, holds a file's content.
@@ -209,7 +220,8 @@ impl<S: Sink> Engine<S> {
         let path = self.targets[target].path_digest();
         let order = self.targets[target].number();
         let mut slot = None;
-        let written = state.save(&mut slot, &Saved { path, trace, order, closed: true, seen: trace.offset });
+        let (seen, start, modified) = (trace.offset, Print::default(), 0);
+        let written = state.save(&mut slot, &Saved { path, trace, order, closed: true, seen, start, modified });
         self.stats.checkpointed(&written);
         slot
     }
@@ -244,18 +256,27 @@ impl<S: Sink> Engine<S> {
         let generation = self.insert_found(target, place, candidate, offset, kind)?;
         if generation.stream.is_some() {
             generation.time = modified;
+        } else if kind == Kind::Copy {
+            generation.may_begin_with_hole();
         }
         Ok(())
     }
 
     /// The content is not what it was. What was not read before lies in a copy, if anywhere.
     pub(crate) fn truncated(&mut self, target: usize, at: usize) -> Result<(), FollowError> {
-        let number = self.targets[target].generations[at].number;
+        let Generation { number, round, .. } = self.targets[target].generations[at];
         tracing::debug!(path = self.targets[target].shown(), number, "content is not what it was");
         if self.config.recover {
             self.find_copies(target)?;
+            if self.has_doubts(target) {
+                // It lost its name as well. That look judges copies, and may have come to this one.
+                self.reconcile(target)?;
+            }
         }
-        let Some(at) = self.targets[target].position(number) else { return Ok(()) };
+        let followed = &self.targets[target];
+        let Some(at) = followed.position(number).filter(|at| followed.generations[*at].round == round) else {
+            return Ok(());
+        };
         let generation = &self.targets[target].generations[at];
         let (trace, offset, seen) = (generation.trace(), generation.offset, generation.seen);
         let first = generation.first().to_vec();
@@ -278,6 +299,8 @@ impl<S: Sink> Engine<S> {
         };
         let reason = if ours.is_some() { "copytruncate" } else { "overwritten" };
         self.stats.lost(reason, seen.saturating_sub(copied.max(offset)));
+        let whole = ours.map(|copy| &self.targets[target].copies[copy].file).filter(|copy| !copy.compressed);
+        let whole = whole.map(|copy| copy.file.try_clone()).transpose().map_err(FollowError::Read)?;
         let head = self.config.head;
         let generation = &mut self.targets[target].generations[at];
         generation.cancel_batch();
@@ -296,7 +319,7 @@ impl<S: Sink> Engine<S> {
             }
             None => false,
         };
-        self.forget_older_copies(target, number, &trace, &first)?;
+        self.forget_older_copies(target, number, &trace, &first, whole.as_ref())?;
         self.save(target, at + usize::from(continued), false);
         self.targets[target].copy_hint |= !self.targets[target].copies.is_empty();
         Ok(())
@@ -323,13 +346,15 @@ impl<S: Sink> Engine<S> {
         Ok(best.map(|(_, index)| index))
     }
 
-    /// Copies of what a generation held before it was truncated, shorter than what was read of it.
+    /// Copies of what a generation held before it was truncated, shorter than what was read of it. `whole` is a copy that
+    /// holds all of that; without one only the beginning tells.
     fn forget_older_copies(
         &mut self,
         target: usize,
         number: u64,
         trace: &Trace,
         first: &[u8],
+        whole: Option<&File>,
     ) -> Result<(), FollowError> {
         let Some(at) = self.targets[target].position(number) else { return Ok(()) };
         let round = self.targets[target].generations[at].round;
@@ -339,9 +364,13 @@ impl<S: Sink> Engine<S> {
             let size = copy.measure().map_err(FollowError::Read)?;
             let shadow = copy.shadow.is_some_and(|(of, then)| of == number && then < round);
             let unjudged = copy.shadow.is_none() && !copy.file.compressed && size > 0 && size < trace.offset;
-            let begins = unjudged
-                && (begins_with(first, &copy.file)? || trace.head_fits(&copy.file.file).map_err(FollowError::Read)?);
-            if shadow || begins {
+            let part = match whole {
+                _ if !unjudged => Ok(false),
+                Some(whole) => alike(whole, &copy.file.file, size),
+                None if begins_with(first, &copy.file)? => Ok(true),
+                None => trace.head_fits(&copy.file.file),
+            };
+            if shadow || part.map_err(FollowError::Read)? {
                 self.settle(target, index)?;
                 // Of those that were never judged only the first can be a copy of that content.
                 if !shadow {
@@ -366,6 +395,9 @@ impl<S: Sink> Engine<S> {
         let candidate = copy.file;
         self.stats.recovered_bytes.inc_by(candidate.facts.size.saturating_sub(offset));
         let kind = if candidate.compressed { Kind::Log } else { Kind::Copy };
+        // Later rounds may have been found before the truncation was noticed.
+        let by_name = self.targets[target].place_by_name(&candidate).filter(|_| !self.behind_symlink(target));
+        let at = by_name.map_or(at, |place| place.min(at));
         let generation = self.insert_found(target, at, candidate, offset, kind)?;
         generation.size().map_err(FollowError::Read)?;
         if let Some(end) = interrupted.filter(|end| *end <= generation.seen && generation.stream.is_none()) {
@@ -399,6 +431,9 @@ fn place_by_age(followed: &crate::target::Target, candidate: &Candidate, links: 
         let known = followed.generations.iter().take(count - live);
         let renamed_later = known.take_while(|one| one.serial.is_none_or(|renamed| renamed < made)).count();
         return renamed_later.min(older(&|one| one.serial.is_some_and(|renamed| renamed < made)));
+    }
+    if let Some(place) = followed.place_by_name(candidate).filter(|_| !links) {
+        return place;
     }
     if candidate.compressed {
         return older(&|one| one.time < facts.modified || (one.stream.is_some() && one.time == facts.modified));

@@ -163,18 +163,29 @@ impl<S: Sink> Engine<S> {
             }
         }
         let numbers: Vec<u64> = self.targets[target].generations.iter().map(|generation| generation.number).collect();
+        let newest = self.targets[target].next_number;
         let mut result = Step::Dry;
+        // The file in which an unfinished last line of a copy goes on: its first line goes out with that.
+        let mut continuation = None;
         for (number, upto) in numbers.into_iter().zip(sizes) {
-            let Some(at) = self.targets[target].position(number) else { continue };
+            // What was found meanwhile has its own place among them.
+            if self.targets[target].next_number != newest {
+                result = Step::More;
+                break;
+            }
+            let Some(at) = self.targets[target].position(number).filter(|_| continuation != Some(number)) else {
+                continue;
+            };
             match self.advance(target, at, upto, TURN)? {
                 Step::Dry => {
-                    // The end of a copy goes out together with what goes on after it.
                     if self.targets[target].generations[at].kind == Kind::Copy && !self.copy_is_out(target, number)? {
                         let at = self.targets[target].position(number);
-                        let more =
-                            self.in_flight.is_some() || at.is_some_and(|at| self.has_line(target, at).unwrap_or(false));
-                        result = if more { Step::More } else { Step::Dry };
-                        break;
+                        if self.in_flight.is_some() || at.is_some_and(|at| self.has_line(target, at).unwrap_or(false)) {
+                            result = Step::More;
+                            break;
+                        }
+                        let next = at.and_then(|at| self.targets[target].generations.get(at + 1));
+                        continuation = next.map(|next| next.number);
                     }
                 }
                 // The next generation waits until this one is dry.
@@ -214,7 +225,7 @@ impl<S: Sink> Engine<S> {
             let generation = &mut self.targets[target].generations[at];
             generation.waiting = false;
             let look = generation.look(bounds, &mut self.buffer).map_err(FollowError::Read)?;
-            if look != Look::Dry && generation.offset == 0 && at + 1 == count && self.comes_later(target)? {
+            if look != Look::Dry && generation.is_untouched() && at + 1 == count && self.comes_later(target, at)? {
                 return Ok(Step::More);
             }
             let generation = &mut self.targets[target].generations[at];
@@ -236,24 +247,6 @@ impl<S: Sink> Engine<S> {
                 },
             }
         }
-    }
-
-    /// A file of which nothing was read cannot show by itself that it was truncated. A copy is made before the
-    /// truncation, so after the read its event is there, if bytes of a later round were read. Whether copies, or another
-    /// generation, come first.
-    fn comes_later(&mut self, target: usize) -> Result<bool, FollowError> {
-        if !self.config.recover {
-            return Ok(false);
-        }
-        let before = self.targets[target].next_number;
-        self.siblings_moved(target)?;
-        if self.targets[target].copy_hint || self.watcher.is_none() {
-            self.look_beside(target)?;
-        } else {
-            self.judge_copies(target)?;
-        }
-        let followed = &self.targets[target];
-        Ok(followed.next_number != before || followed.undecided.is_some())
     }
 
     fn offer_lines(&mut self, target: usize, at: usize, from: usize, to: usize) -> Result<Step, FollowError> {
@@ -539,7 +532,8 @@ impl<S: Sink> Engine<S> {
         }
         let mut trace = generation.trace();
         trace.offset = generation.offset;
-        let saved = Saved { path, trace, order: generation.number, closed, seen: generation.seen };
+        let (start, modified) = (generation.start(), generation.modified());
+        let saved = Saved { path, trace, order: generation.number, closed, seen: generation.seen, start, modified };
         generation.saved = Some(generation.offset);
         let written = state.save(&mut generation.slot, &saved);
         self.stats.checkpointed(&written);

@@ -7,9 +7,13 @@ use crate::FollowError;
 use crate::config::{Input, Watch};
 use crate::engine::Engine;
 use crate::identity::Facts;
+use crate::siblings::Direction;
 use crate::sink::{Sink, Source};
 use crate::target::{Presence, Target};
 use crate::watch::{Change, Watcher, What, is_remote, name_places, nearest_ancestor};
+
+/// Stands for a directory that is not watched, where everything is polled.
+const NO_WATCH: i32 = -1;
 
 impl<S: Sink> Engine<S> {
     /// Chooses how to notice changes.
@@ -51,7 +55,6 @@ impl<S: Sink> Engine<S> {
             self.polling = true;
             self.show_mode();
         }
-        let Some(watcher) = self.watcher.as_mut() else { return };
         let mut places = Vec::new();
         let mut refused = None;
         let mut wanted = name_places(&path);
@@ -59,6 +62,14 @@ impl<S: Sink> Engine<S> {
         if let Some(olddir) = &self.config.olddir {
             wanted.insert(0, (parent.join(olddir), path.file_name().unwrap_or_default().to_owned()));
         }
+        if self.config.olddir.is_none() && wanted.len() > 1 && self.targets[target].presence == Presence::Unknown {
+            // Files behind a symlink keep their names: what counts them counts upwards.
+            self.targets[target].numbers = Direction::Rising;
+        }
+        let Some(watcher) = self.watcher.as_mut() else {
+            self.targets[target].places = wanted.into_iter().map(|(folder, name)| (NO_WATCH, folder, name)).collect();
+            return;
+        };
         for (folder, name) in wanted {
             match watcher.directory(&folder) {
                 Ok(watch) => places.push((watch, folder, name)),
@@ -147,18 +158,7 @@ impl<S: Sink> Engine<S> {
     pub(crate) fn check_progress(&mut self) -> Result<(), FollowError> {
         for index in 0..self.targets.len() {
             let target = &mut self.targets[index];
-            let there = Facts::at(target.path());
-            let as_it_was = match (&there, &target.presence) {
-                (Ok(facts), Presence::There) => {
-                    target.generations.back().is_some_and(|live| live.identity.same(facts.identity))
-                }
-                (Ok(facts), Presence::Elsewhere(identity) | Presence::Untailable(identity)) => {
-                    identity.same(facts.identity)
-                }
-                (Err(_), Presence::Missing(_)) => true,
-                _ => false,
-            };
-            target.doubtful |= !as_it_was;
+            target.doubtful |= target.has_moved_on();
             for generation in &mut target.generations {
                 let grown = generation.stream.is_none()
                     && Facts::of(&generation.file).is_ok_and(|facts| facts.size != generation.offset);

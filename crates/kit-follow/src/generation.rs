@@ -1,5 +1,6 @@
 //! One file that is or was the log: what of it has been handed over, and what can be next.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,6 +13,7 @@ use crate::gz::Gz;
 use crate::identity::{Facts, Identity, MARKER_BYTES, Print, Trace, read_at};
 use crate::lines::{LineEnd, first_end, last_end};
 use crate::output::WINDOW;
+use crate::state::START_BYTES;
 use crate::window::Window;
 
 /// Bytes that the loop's one buffer has: a window, and before it the marker that is compared with each read.
@@ -47,6 +49,8 @@ pub(crate) struct Generation {
     pub(crate) stream: Option<Box<Stream>>,
     /// Everything before has been handed over.
     pub(crate) offset: u64,
+    /// Where the content begins: behind the hole that a truncation may have left.
+    begin: u64,
     /// Bytes from `offset` to here are promised to the sink, which takes nothing else before.
     pub(crate) batch_end: u64,
     /// Where the current batch began.
@@ -80,6 +84,8 @@ pub(crate) struct Generation {
     overtaken: Option<Trace>,
     /// When its content began, or, of content that is only in a compressed file, ended: nanoseconds since 1970.
     pub(crate) time: u64,
+    /// The name that the last look found it under, beside the log.
+    pub(crate) name: Option<OsString>,
     /// When it was renamed away from the log, as a number of [`crate::names::Names`].
     pub(crate) serial: Option<u64>,
     /// How often its content has started over.
@@ -146,6 +152,7 @@ impl Generation {
             kind,
             stream: None,
             offset,
+            begin: 0,
             batch_end: offset,
             batch_start: offset,
             continues: false,
@@ -165,6 +172,7 @@ impl Generation {
             saved: None,
             overtaken: None,
             time: facts.identity.born,
+            name: None,
             serial: None,
             round: 0,
             truncated: false,
@@ -202,6 +210,17 @@ impl Generation {
         &self.first
     }
 
+    /// What it begins with, for the state file; nothing of compressed content.
+    pub(crate) fn start(&self) -> Print {
+        let first = if self.stream.is_some() { &[] } else { self.first() };
+        Print::of(&first[..first.len().min(START_BYTES)])
+    }
+
+    /// The last write, nanoseconds since 1970.
+    pub(crate) fn modified(&self) -> u64 {
+        Facts::of(&self.file).map_or(0, |facts| facts.modified)
+    }
+
     /// Remembers the bytes before `offset`.
     fn mark(&mut self, offset: u64) -> io::Result<()> {
         let bytes = usize::try_from(offset).unwrap_or(MARKER_BYTES).min(MARKER_BYTES);
@@ -223,6 +242,16 @@ impl Generation {
         }
         let marker = Print::of(&self.marker[..self.marker_bytes]);
         Trace { identity: self.identity, head: self.head, offset: self.marker_at, marker }
+    }
+
+    /// Whether nothing of the content was handed over yet.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.offset == self.begin
+    }
+
+    /// A copy of a file that had been truncated may begin with the same hole as that.
+    pub(crate) fn may_begin_with_hole(&mut self) {
+        self.truncated = true;
     }
 
     /// Whether a batch is being handed over.
@@ -431,6 +460,7 @@ impl Generation {
     /// Starts over with the content that is there now.
     pub(crate) fn restart(&mut self, head: usize) -> io::Result<()> {
         self.offset = 0;
+        self.begin = 0;
         self.batch_end = 0;
         self.owes_end = false;
         self.batch_start = 0;
@@ -468,6 +498,7 @@ impl Generation {
         let read = read_at(&self.file, &mut block, data)?;
         let zeros = block[..read].iter().take_while(|byte| **byte == 0).count();
         self.offset = data + zeros as u64;
+        self.begin = self.offset;
         self.batch_end = self.offset;
         self.searched = self.offset;
         self.mark(self.offset)?;
@@ -480,15 +511,19 @@ impl Generation {
         if self.stream.is_some() {
             return Ok(false);
         }
-        let shorter = size.min(Facts::of(&self.file)?.size);
-        let until = |file: &File, end: u64, bytes: usize| crate::identity::print_before(file.as_fd(), end, bytes);
         // Read now: the head that was taken when the file was opened may be empty, and a copy in the making is short.
-        let head = shorter.min(HEAD_BYTES);
-        let whole_head = usize::try_from(head).unwrap_or(usize::MAX);
-        Ok(head > 0
-            && until(&self.file, head, whole_head)? == until(other, head, whole_head)?
-            && until(&self.file, shorter, MARKER_BYTES)? == until(other, shorter, MARKER_BYTES)?)
+        alike(&self.file, other, size.min(Facts::of(&self.file)?.size))
     }
+}
+
+/// Whether two files have the same head, and the same bytes before `end`.
+pub(crate) fn alike(one: &File, other: &File, end: u64) -> io::Result<bool> {
+    let before = |file: &File, end: u64, bytes: usize| crate::identity::print_before(file.as_fd(), end, bytes);
+    let head = end.min(HEAD_BYTES);
+    let whole_head = usize::try_from(head).unwrap_or(usize::MAX);
+    Ok(head > 0
+        && before(one, head, whole_head)? == before(other, head, whole_head)?
+        && before(one, end, MARKER_BYTES)? == before(other, end, MARKER_BYTES)?)
 }
 
 /// Whether a path may be followed as a file.

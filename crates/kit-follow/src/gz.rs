@@ -62,13 +62,22 @@ pub(crate) fn fits(file: &File, trace: &Trace) -> io::Result<bool> {
     let marker = u64::from(trace.marker.bytes);
     let mut found = [0; MARKER_BYTES];
     let found = &mut found[..trace.marker.bytes as usize];
-    Ok(content.skip(trace.offset - marker)? && content.read_exact(found).is_ok() && Print::of(found) == trace.marker)
+    Ok(content.skip(trace.offset - marker).unwrap_or(false)
+        && content.read_exact(found).is_ok()
+        && Print::of(found) == trace.marker)
+}
+
+/// Whether the content begins with what a print has seen, and ends before `offset`.
+pub(crate) fn begins_with(file: &File, start: Print, offset: u64) -> io::Result<bool> {
+    let mut found = vec![0; start.bytes as usize];
+    let begins = Gz::open(file)?.read_exact(&mut found).is_ok() && Print::of(&found) == start;
+    Ok(begins && !is_longer(file, offset)?)
 }
 
 /// Whether there is content after `offset`.
 pub(crate) fn is_longer(file: &File, offset: u64) -> io::Result<bool> {
     let mut content = Gz::open(file)?;
-    Ok(content.skip(offset)? && content.read(&mut [0; 1])? > 0)
+    Ok(content.skip(offset).unwrap_or(false) && content.read(&mut [0; 1]).is_ok_and(|read| read > 0))
 }
 
 /// Whether the whole content is what `plain` begins with, judged by the bytes before the content's end. Decompresses
@@ -103,6 +112,8 @@ mod tests {
 
     use flate2::{Compression, write::GzEncoder};
 
+    use crate::identity::Facts;
+
     use super::*;
 
     fn compressed(parts: &[&[u8]]) -> File {
@@ -131,6 +142,29 @@ mod tests {
         assert!(fits(&compressed(&[b"one\ntwo\nthree\n"]), &trace).unwrap());
         assert!(!fits(&compressed(&[b"one\nTWO\nthree\n"]), &trace).unwrap());
         assert!(!fits(&compressed(&[b"one\n"]), &trace).unwrap());
+    }
+
+    #[test]
+    fn what_is_cut_off_or_damaged_fits_nothing_and_is_no_error() {
+        let mut plain = tempfile::tempfile().unwrap();
+        let text: Vec<u8> =
+            (0..20_000).flat_map(|line| format!("{line} {}\n", line * 7919 % 10_007).into_bytes()).collect();
+        plain.write_all(&text).unwrap();
+        let trace = Trace::take(&plain, Default::default(), text.len() as u64, 1024).unwrap();
+        for damage in [false, true] {
+            let file = compressed(&[&text]);
+            assert!(fits(&file, &trace).unwrap());
+            let middle = Facts::of(&file).unwrap().size / 2;
+            if damage {
+                std::os::unix::fs::FileExt::write_all_at(&file, &[0; 64], middle).unwrap();
+            } else {
+                file.set_len(middle).unwrap();
+            }
+            assert!(!fits(&file, &trace).unwrap());
+            assert!(!is_longer(&file, text.len() as u64).unwrap());
+            assert!(begins_with(&file, Print::of(&text[..64]), text.len() as u64).unwrap());
+            assert!(!begins_with(&file, Print::of(b"other"), text.len() as u64).unwrap());
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Where does the path lead now, and which generations came and went since the last look?
 
+use std::cmp::Ordering;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,8 +16,12 @@ use crate::generation::{Generation, Kind, is_regular, open};
 use crate::gz;
 use crate::identity::{Facts, Identity, Trace, read_at};
 use crate::names::Origin;
+use crate::siblings::{Direction, names_rise};
 use crate::sink::Sink;
-use crate::target::{Known, Presence};
+use crate::target::{Known, Presence, Target};
+
+/// How often a path is looked at anew that leads elsewhere before the look is over.
+const MOST_LOOKS: usize = 5;
 
 /// A file beside the log that was not seen before.
 #[derive(Debug)]
@@ -37,6 +43,8 @@ enum Class {
     Copy,
     /// It is older than what is followed.
     History,
+    /// It was made for the log's name, a symlink that does not lead to it yet.
+    Ahead,
     /// The log's name has passed on during the look: the next look tells.
     Doubtful,
 }
@@ -48,23 +56,66 @@ pub(crate) enum Led {
     Missing(io::Error),
 }
 
+/// The file under the log's name.
+struct Current {
+    identity: Identity,
+    /// Its own name, where that is another.
+    name: Option<OsString>,
+}
+
+impl Current {
+    /// The file that was just found there, or the one that is followed.
+    fn of(followed: &Target, found: Option<Identity>, candidates: &[Candidate]) -> Option<Self> {
+        let Some(identity) = found else {
+            return followed.live().map(|live| Self { identity: live.identity, name: live.name.clone() });
+        };
+        let itself = candidates.iter().find(|candidate| candidate.facts.identity.same(identity));
+        Some(Self { identity, name: itself.and_then(|one| one.path.file_name()).map(OsStr::to_owned) })
+    }
+
+    /// Whether a file beside it is younger, by its birth, or its name where clocks are too coarse.
+    fn is_older(&self, other: &Candidate, direction: &mut Direction) -> bool {
+        let (born, since) = (self.identity.born, other.facts.identity.born);
+        match (born.cmp(&since), &self.name, other.path.file_name()) {
+            (Ordering::Equal, Some(name), Some(other)) => names_rise(name, other, direction).unwrap_or(true),
+            (order, ..) => order.is_le(),
+        }
+    }
+}
+
 impl<S: Sink> Engine<S> {
     /// Looks where one path leads and takes up what is new.
     pub(crate) fn reconcile(&mut self, target: usize) -> Result<(), FollowError> {
-        self.targets[target].doubtful = false;
-        let absent = matches!(self.targets[target].presence, Presence::Missing(_) | Presence::Untailable(_));
-        let first = self.targets[target].presence == Presence::Unknown;
-        if self.config.follow == Follow::Descriptor && !first && !(absent && self.config.retry) {
-            return Ok(());
+        let mut taken = false;
+        // Copies belong before the file that has the name: they are judged once it is known which one that is.
+        for _ in 0..MOST_LOOKS {
+            self.targets[target].doubtful = false;
+            let absent = matches!(self.targets[target].presence, Presence::Missing(_) | Presence::Untailable(_));
+            let first = self.targets[target].presence == Presence::Unknown;
+            if self.config.follow == Follow::Descriptor && !first && !(absent && self.config.retry) {
+                return Ok(());
+            }
+            self.watch_places(target);
+            taken |= match self.led(target) {
+                Led::File(file, facts) => self.found(target, file, &facts)?,
+                Led::Untailable(identity, what) => self.untailable(target, identity, what)?,
+                Led::Missing(error) => self.missing(target, &error)?,
+            };
+            if !self.has_doubts(target) {
+                break;
+            }
         }
-        self.watch_places(target);
-        match self.led(target) {
-            Led::File(file, facts) => self.found(target, file, &facts)?,
-            Led::Untailable(identity, what) => self.untailable(target, identity, what)?,
-            Led::Missing(error) => self.missing(target, &error)?,
+        if taken {
+            self.judge_copies(target)?;
+            self.settle_births(target);
         }
         self.targets[target].ready = true;
         Ok(())
+    }
+
+    /// Whether the path may lead elsewhere than it did when it was looked at. Without events it is asked.
+    pub(crate) fn has_doubts(&self, target: usize) -> bool {
+        self.targets[target].doubtful || (self.watcher.is_none() && self.targets[target].has_moved_on())
     }
 
     /// Stats first: opening is only needed when the path leads elsewhere.
@@ -94,37 +145,36 @@ impl<S: Sink> Engine<S> {
         }
     }
 
-    fn found(&mut self, target: usize, file: File, facts: &Facts) -> Result<(), FollowError> {
+    /// Takes up the file under the name. Whether there may be something new beside it.
+    fn found(&mut self, target: usize, file: File, facts: &Facts) -> Result<bool, FollowError> {
         let followed = &self.targets[target];
         let is_live = followed.live().is_some_and(|live| live.identity.same(facts.identity));
         if is_live {
-            if followed.births > 0 {
+            let again = followed.births > 0;
+            if again {
                 // A name that was taken and is ours again: what came between may lie beside it.
                 self.take_new(target, None, 1)?;
-                self.judge_copies(target)?;
-                self.settle_births(target);
             }
-            return Ok(());
+            return Ok(again);
         }
         if followed.presence == Presence::Elsewhere(facts.identity) {
-            return Ok(());
+            return Ok(false);
         }
         if self.followed_elsewhere(target, facts.identity) {
             let path = self.targets[target].shown();
             tracing::info!(path, "leads to a file that is followed under another name; it is printed once");
             self.targets[target].presence = Presence::Elsewhere(facts.identity);
-            return Ok(());
+            return Ok(false);
         }
         self.targets[target].was_there = true;
         let before = std::mem::replace(&mut self.targets[target].presence, Presence::There);
         if before == Presence::Unknown {
-            return self.first_look(target, file, facts);
+            self.first_look(target, file, facts)?;
+            return Ok(false);
         }
         self.tell_new(target, &before);
         self.take_new(target, Some((file, *facts)), 0)?;
-        self.judge_copies(target)?;
-        self.settle_births(target);
-        Ok(())
+        Ok(true)
     }
 
     /// The file under the name becomes the youngest generation; a known one goes on where it was.
@@ -230,6 +280,7 @@ impl<S: Sink> Engine<S> {
     ) -> Result<&mut Generation, FollowError> {
         self.insert(target, at, found.file, &found.facts, offset, kind, None)?;
         let generation = &mut self.targets[target].generations[at];
+        generation.name = found.path.file_name().map(OsStr::to_owned);
         generation.replaced = Some(Instant::now());
         generation.serial = found.origin.map(Origin::serial);
         Ok(generation)
@@ -252,7 +303,7 @@ impl<S: Sink> Engine<S> {
         self.targets[target].looked = self.targets[target].next_number;
         let candidates = self.candidates(target)?;
         let newest = self.targets[target].generations.back().map_or(0, |generation| generation.identity.born);
-        let current = identity.or_else(|| self.targets[target].live().map(|live| live.identity));
+        let current = Current::of(&self.targets[target], identity, &candidates);
         let (mut live, mut taken, mut copies) = (live, counted, Vec::new());
         for candidate in candidates {
             if identity.is_some_and(|identity| identity.same(candidate.facts.identity)) {
@@ -260,18 +311,23 @@ impl<S: Sink> Engine<S> {
                     self.push_live(target, file, &facts)?;
                     taken += 1;
                 }
-                // Another file has the name by now.
-                self.targets[target].doubtful = true;
+                // Another file has the name by now, unless that is a symlink.
+                let led = |current: &Current| self.leads_to(target, current);
+                let passed_on = !self.behind_symlink(target) || !current.as_ref().is_some_and(led);
+                self.targets[target].doubtful |= passed_on;
                 continue;
             }
-            match self.class(target, &candidate, current, newest)? {
+            match self.class(target, &candidate, current.as_ref(), newest)? {
                 Class::Copy if self.config.recover => copies.push(candidate),
                 Class::Copy | Class::History => self.set_aside(target, &candidate)?,
                 Class::Doubtful => self.targets[target].doubtful = true,
+                Class::Ahead => self.targets[target].ahead.push(candidate),
                 Class::Generation => {
                     tracing::info!(path = %candidate.path.display(), size = candidate.facts.size, "generation found that was never under the name when looked at");
                     self.stats.recovered.inc();
-                    let at = self.targets[target].generations.len();
+                    let followed = &self.targets[target];
+                    let by_name = if self.behind_symlink(target) { None } else { followed.place_by_name(&candidate) };
+                    let at = by_name.unwrap_or(followed.generations.len());
                     self.insert_found(target, at, candidate, 0, Kind::Log)?;
                     taken += 1;
                 }
@@ -287,32 +343,29 @@ impl<S: Sink> Engine<S> {
         Ok(())
     }
 
-    /// What a file beside the log is, as far as its name, birth and size tell. `current` is the file under the name, and
-    /// `newest` the birth of the youngest generation that is followed.
+    /// What a file beside the log is, as far as its name, birth and size tell. `newest` is the birth of the youngest generation
+    /// that is followed.
     fn class(
-        &self,
+        &mut self,
         target: usize,
         candidate: &Candidate,
-        current: Option<Identity>,
+        current: Option<&Current>,
         newest: u64,
     ) -> Result<Class, FollowError> {
         if candidate.compressed {
             return Ok(Class::Copy);
         }
-        // Behind a symlink every file is made under a name of its own, and has content later.
         let links = self.behind_symlink(target);
         match candidate.origin {
             Some(Origin::Log(_)) => return Ok(Class::Generation),
-            _ if links && candidate.facts.size == 0 => return Ok(Class::Generation),
+            _ if links => return self.class_behind_link(target, candidate, current),
             Some(Origin::Made(_)) => return Ok(Class::Copy),
-            None if links => return Ok(Class::Copy),
             None => {}
         }
         // The file under the name is the last that was born under it: what is younger was made beside it.
         let born = candidate.facts.identity.born;
-        let there = |current| Facts::at(self.targets[target].path()).is_ok_and(|facts| facts.identity.same(current));
-        if let Some(current) = current.filter(|current| born >= current.born) {
-            return Ok(if born == 0 || there(current) { Class::Copy } else { Class::Doubtful });
+        if let Some(current) = current.filter(|current| born >= current.identity.born) {
+            return Ok(if born == 0 || self.leads_to(target, current) { Class::Copy } else { Class::Doubtful });
         }
         Ok(if born == 0 || !self.is_unseen(target, candidate)? {
             Class::Copy
@@ -321,6 +374,32 @@ impl<S: Sink> Engine<S> {
         } else {
             Class::Generation
         })
+    }
+
+    /// Behind a symlink every file is made under a name of its own, before the link leads to it, and has content later.
+    fn class_behind_link(
+        &mut self,
+        target: usize,
+        candidate: &Candidate,
+        current: Option<&Current>,
+    ) -> Result<Class, FollowError> {
+        let empty = candidate.facts.size == 0;
+        let Some(current) = current.filter(|current| current.is_older(candidate, &mut self.targets[target].numbers))
+        else {
+            return Ok(if empty { Class::Generation } else { Class::Copy });
+        };
+        Ok(if !self.leads_to(target, current) {
+            Class::Doubtful
+        } else if !empty && self.begins_as_open(target, candidate)? {
+            Class::Copy
+        } else {
+            Class::Ahead
+        })
+    }
+
+    /// Whether the log's name still leads to that file.
+    fn leads_to(&self, target: usize, current: &Current) -> bool {
+        Facts::at(self.targets[target].path()).is_ok_and(|facts| facts.identity.same(current.identity))
     }
 
     /// Whether an open generation begins with all that a file holds.
@@ -340,6 +419,10 @@ impl<S: Sink> Engine<S> {
             self.reconcile(target)?;
         }
         self.find_copies(target)?;
+        // What was found may be younger than the file that had the name.
+        if self.has_doubts(target) {
+            self.reconcile(target)?;
+        }
         self.judge_copies(target)
     }
 
@@ -401,11 +484,11 @@ impl<S: Sink> Engine<S> {
         self.notices.push(format!("tail: '{shown}' {sentence}  following new file"));
     }
 
-    fn untailable(&mut self, target: usize, identity: Identity, what: &'static str) -> Result<(), FollowError> {
+    fn untailable(&mut self, target: usize, identity: Identity, what: &'static str) -> Result<bool, FollowError> {
         let presence = Presence::Untailable(identity);
         let before = std::mem::replace(&mut self.targets[target].presence, presence.clone());
         if before == presence {
-            return Ok(());
+            return Ok(false);
         }
         let shown = self.targets[target].shown();
         self.notices.push(match before {
@@ -415,11 +498,11 @@ impl<S: Sink> Engine<S> {
         self.orphan(target)
     }
 
-    fn missing(&mut self, target: usize, error: &io::Error) -> Result<(), FollowError> {
+    fn missing(&mut self, target: usize, error: &io::Error) -> Result<bool, FollowError> {
         let why = plain_reason(error);
         let before = std::mem::replace(&mut self.targets[target].presence, Presence::Missing(why.clone()));
         if before == Presence::Missing(why.clone()) {
-            return if self.targets[target].births > 0 { self.orphan(target) } else { Ok(()) };
+            return if self.targets[target].births > 0 { self.orphan(target) } else { Ok(false) };
         }
         let shown = self.targets[target].shown();
         self.notices.push(match before {
@@ -433,23 +516,23 @@ impl<S: Sink> Engine<S> {
             );
         }
         if before == Presence::Unknown {
-            return self.first_missing(target);
+            self.first_missing(target)?;
+            return Ok(false);
         }
         self.orphan(target)
     }
 
-    /// The name leads nowhere: generations that lost it since the last look may lie beside it.
-    fn orphan(&mut self, target: usize) -> Result<(), FollowError> {
+    /// The name leads nowhere: generations that lost it since the last look may lie beside it. Whether they were looked for.
+    fn orphan(&mut self, target: usize) -> Result<bool, FollowError> {
         let followed = &mut self.targets[target];
         if let Some(last) = followed.generations.back_mut() {
             last.replaced.get_or_insert_with(Instant::now);
         }
-        if followed.births > 0 || self.watcher.is_none() {
+        let look = followed.births > 0 || self.watcher.is_none();
+        if look {
             self.take_new(target, None, 0)?;
-            self.judge_copies(target)?;
-            self.settle_births(target);
         }
-        Ok(())
+        Ok(look)
     }
 }
 

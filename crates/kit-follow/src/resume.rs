@@ -107,8 +107,8 @@ impl<S: Sink> Engine<S> {
         ours
     }
 
-    /// Matches records with files: by inode and content, else by content alone, compressed or not. Files younger than
-    /// the youngest match were never read; older ones are history.
+    /// Matches records with files: by inode and content, else by content alone, compressed or not. Of the others those
+    /// older than every match are history; younger ones were never read, as the state file remembers what was.
     fn resume(
         &mut self,
         target: usize,
@@ -134,10 +134,11 @@ impl<S: Sink> Engine<S> {
                 }
             }
         }
+        match_shorter(&mut pieces, &records, &mut found)?;
         match_unread(&mut pieces, &records, &mut found);
         self.give_up_lost(target, &records, &found);
         order_by_truncation(&mut pieces, &records);
-        let youngest = pieces.iter().rposition(|piece| piece.record.is_some());
+        let oldest = pieces.iter().position(|piece| piece.record.is_some());
         let newest_birth = records.iter().map(|(_, saved)| saved.trace.identity.born).max().unwrap_or(0);
         let beside = |born: u64| !self.behind_symlink(target) && identity.is_some_and(|live| born >= live.born);
         let copies: Vec<bool> = pieces
@@ -151,12 +152,12 @@ impl<S: Sink> Engine<S> {
             // A compressed file is younger than its content; compressors keep the time of the last write.
             let (facts, packed) = (&piece.candidate.facts, piece.candidate.compressed);
             let born = if packed { facts.modified } else { facts.identity.born };
-            let younger = match youngest {
+            let younger = match oldest {
                 // Followed by the last run, and truncated since.
                 _ if piece.record.is_none() && remembered(&records, facts.identity) => true,
                 // What was made beside the log since the last run looked was never read.
                 _ if copy => born >= newest_birth,
-                Some(youngest) => index > youngest,
+                Some(oldest) => index > oldest,
                 None => born > newest_birth,
             };
             let record = piece.record.map(|at| records[at]);
@@ -241,6 +242,26 @@ impl<S: Sink> Engine<S> {
             }
         }
     }
+}
+
+/// A file that was compressed before the last of it was written and read is shorter than what its record remembers.
+fn match_shorter(pieces: &mut [Piece], records: &[(usize, Saved)], found: &mut [bool]) -> Result<(), FollowError> {
+    for (at, (_, saved)) in records.iter().enumerate() {
+        if found[at] || saved.start.bytes == 0 {
+            continue;
+        }
+        for piece in pieces.iter_mut().filter(|piece| piece.record.is_none() && piece.candidate.compressed) {
+            let Candidate { file, facts, .. } = &piece.candidate;
+            // Younger content may begin alike.
+            let older = facts.modified <= saved.modified;
+            if older && gz::begins_with(file, saved.start, saved.trace.offset).map_err(FollowError::Read)? {
+                piece.record = Some(at);
+                found[at] = true;
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A generation of which nothing was read has no content by which it is known when it was compressed: it is the file between

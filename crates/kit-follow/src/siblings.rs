@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::glob::Glob;
+use crate::identity::Facts;
 
 /// Which names beside a log belong to it.
 #[derive(Debug, Clone)]
@@ -73,6 +74,12 @@ pub(crate) struct Age<'a> {
     pub(crate) modified: u64,
 }
 
+impl<'a> Age<'a> {
+    pub(crate) fn of(name: &'a OsStr, facts: &Facts) -> Self {
+        Self { name, serial: None, born: facts.identity.born, modified: facts.modified }
+    }
+}
+
 /// The order in which generations were written, oldest first, as indices into `ages`.
 ///
 /// One rule is used for the whole set, since rules that change from pair to pair need not be an order. The events come
@@ -80,8 +87,8 @@ pub(crate) struct Age<'a> {
 /// file system clocks make ties, which fall to the numbers in the names. Where births say nothing (unknown, or something
 /// is compressed) numbers or dates in the names decide, else the last writes.
 ///
-/// `falls` is what earlier looks told about the numbers, for a look whose files are of one tick of the clock.
-pub(crate) fn oldest_first(ages: &[Age<'_>], falls: &mut Option<bool>) -> Vec<usize> {
+/// `direction` is what earlier looks told about the numbers.
+pub(crate) fn oldest_first(ages: &[Age<'_>], direction: &mut Direction) -> Vec<usize> {
     let mut order: Vec<usize> = (0..ages.len()).collect();
     if ages.len() < 2 {
         return order;
@@ -90,8 +97,7 @@ pub(crate) fn oldest_first(ages: &[Age<'_>], falls: &mut Option<bool>) -> Vec<us
     let compressed = ages.iter().any(|age| uncompressed(age.name.as_bytes()).len() != age.name.len());
     let by_name = names.windows(2).all(|pair| pair[0].style == pair[1].style) && names[0].style != Style::None;
     let by_event = ages.iter().all(|age| age.serial.is_some());
-    *falls = numbers_fall(ages, &names).or(*falls);
-    let falling = falls.unwrap_or(true);
+    let falling = direction.is_falling(votes(ages, &names));
     let name_key = |at: usize| names[at].key(falling);
     if by_event {
         order.sort_by_key(|at| ages[*at].serial);
@@ -107,32 +113,33 @@ pub(crate) fn oldest_first(ages: &[Age<'_>], falls: &mut Option<bool>) -> Vec<us
 
 /// The order of rotation as the names tell it, as [`oldest_first`] gives it: a copy of the log stands before the log's
 /// later content, which births cannot tell. `None` where the names do not tell.
-///
-/// Whether numbers rise or fall is taken from births and last writes, of which most tell it right: a late line makes the
-/// last write of an old file young, a copy is born long after its content.
-pub(crate) fn by_names(ages: &[Age<'_>]) -> Option<Vec<usize>> {
+pub(crate) fn by_names(ages: &[Age<'_>], direction: &mut Direction) -> Option<Vec<usize>> {
     let names: Vec<NameAge> = ages.iter().map(|age| name_age(age.name)).collect();
-    let style = names.first()?.style;
-    if style == Style::None || names.iter().any(|name| name.style != style) {
+    let style = names.iter().map(|name| name.style).find(|style| *style != Style::Passing)?;
+    let tells = |name: &NameAge| name.style == style || name.style == Style::Passing;
+    if style == Style::None || !names.iter().all(tells) {
         return None;
     }
-    let mut falls = 0;
-    for (at, age) in ages.iter().enumerate() {
-        for (other_at, other) in ages.iter().enumerate().skip(at + 1) {
-            let written = age.modified.cmp(&other.modified);
-            let larger = names[at].digits.cmp(&names[other_at].digits);
-            if larger.is_eq() {
-                return None;
-            }
-            let born = if age.born > 0 && other.born > 0 { age.born.cmp(&other.born) } else { Ordering::Equal };
-            for older in [written, born].into_iter().filter(|older| older.is_ne()) {
-                falls += if older == larger { -1 } else { 1 };
-            }
-        }
+    let one_name = |at: usize| names[at + 1..].iter().any(|other| other.digits == names[at].digits);
+    if (0..names.len()).any(one_name) {
+        return None;
     }
+    let falling = direction.is_falling(votes(ages, &names));
     let mut order: Vec<usize> = (0..ages.len()).collect();
-    order.sort_by_key(|at| names[*at].key(falls >= 0));
+    order.sort_by_key(|at| names[*at].key(falling));
     Some(order)
+}
+
+/// Learns from files how numbers in names run.
+pub(crate) fn learn(ages: &[Age<'_>], direction: &mut Direction) {
+    let names: Vec<NameAge> = ages.iter().map(|age| name_age(age.name)).collect();
+    direction.is_falling(votes(ages, &names));
+}
+
+/// Whether the first of two names is of the older file. `None` where the names do not tell.
+pub(crate) fn names_rise(one: &OsStr, other: &OsStr, direction: &mut Direction) -> Option<bool> {
+    let age = |name| Age { name, serial: None, born: 0, modified: 0 };
+    by_names(&[age(one), age(other)], direction).map(|order| order[0] == 0)
 }
 
 /// How a name tells its age.
@@ -144,6 +151,8 @@ enum Style {
     Number,
     /// `20261121`, `2026-11-21T10`: the larger is the younger.
     Date,
+    /// `.tmp`: what logrotate's renamecopy has just renamed and not copied yet. The youngest.
+    Passing,
 }
 
 #[derive(Debug)]
@@ -154,14 +163,18 @@ struct NameAge {
 }
 
 impl NameAge {
-    fn key(&self, falling: bool) -> Vec<u64> {
+    fn key(&self, falling: bool) -> (bool, Vec<u64>) {
         let invert = self.style == Style::Number && falling;
-        self.digits.iter().map(|number| if invert { u64::MAX - number } else { *number }).collect()
+        let key = self.digits.iter().map(|number| if invert { u64::MAX - number } else { *number }).collect();
+        (self.style == Style::Passing, key)
     }
 }
 
 fn name_age(name: &OsStr) -> NameAge {
     let plain = uncompressed(name.as_bytes());
+    if plain.ends_with(b".tmp") {
+        return NameAge { style: Style::Passing, digits: Vec::new() };
+    }
     let groups = plain.split(|byte| !byte.is_ascii_digit()).filter(|group| !group.is_empty());
     let digits: Vec<u64> =
         groups.map(|group| group.iter().fold(0, |n: u64, d| n.wrapping_mul(10) + u64::from(d - b'0'))).collect();
@@ -175,24 +188,50 @@ fn name_age(name: &OsStr) -> NameAge {
     NameAge { style, digits }
 }
 
-/// Whether larger numbers are older, as logrotate has it. Programs that count upwards are known by their births.
-/// `None` where these files do not tell.
-fn numbers_fall(ages: &[Age<'_>], names: &[NameAge]) -> Option<bool> {
-    let (mut rising, mut falling) = (0, 0);
+/// Whether larger numbers in rotated names are older.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Direction {
+    /// Logrotate's way, which holds until files tell otherwise.
+    #[default]
+    Falling,
+    Rising,
+}
+
+impl Direction {
+    /// The vote of one look's files, with what earlier ones told as one more; a clear vote is remembered.
+    fn is_falling(&mut self, votes: i64) -> bool {
+        if votes.abs() >= 2 {
+            *self = if votes > 0 { Self::Falling } else { Self::Rising };
+        }
+        match self {
+            Self::Falling => votes >= -1,
+            Self::Rising => votes > 1,
+        }
+    }
+}
+
+/// Whether larger numbers are older, as logrotate has it: positive where the births and last writes of these files say so.
+/// Programs that count upwards are known by the contrary. Most tell it right: a late line makes the last write of an old file
+/// young, a copy is born long after its content.
+fn votes(ages: &[Age<'_>], names: &[NameAge]) -> i64 {
+    let packed = |age: &Age<'_>| uncompressed(age.name.as_bytes()).len() != age.name.len();
+    let mut votes = 0;
     for (at, age) in ages.iter().enumerate() {
         for (other_at, other) in ages.iter().enumerate().skip(at + 1) {
-            let (a, b) = ((age.born, age.modified), (other.born, other.modified));
-            // A compressed file is younger than its content.
-            let packed = |name: &OsStr| uncompressed(name.as_bytes()).len() != name.len();
-            let births = !packed(age.name) && !packed(other.name);
-            let older = if births && a.0 != b.0 && a.0 > 0 && b.0 > 0 { a.0.cmp(&b.0) } else { a.1.cmp(&b.1) };
             let larger = names[at].digits.cmp(&names[other_at].digits);
-            if older.is_ne() && larger.is_ne() {
-                if older == larger { rising += 1 } else { falling += 1 }
+            let passing = [at, other_at].iter().any(|one| names[*one].style == Style::Passing);
+            if larger.is_eq() || passing {
+                continue;
+            }
+            // A compressed file is younger than its content.
+            let births = age.born > 0 && other.born > 0 && !packed(age) && !packed(other);
+            let born = if births { age.born.cmp(&other.born) } else { Ordering::Equal };
+            for older in [age.modified.cmp(&other.modified), born].into_iter().filter(|older| older.is_ne()) {
+                votes += if older == larger { -1 } else { 1 };
             }
         }
     }
-    (rising + falling > 0).then_some(falling >= rising)
+    votes
 }
 
 #[cfg(test)]
@@ -234,7 +273,7 @@ mod tests {
     }
 
     fn ordered<'a>(ages: &[Age<'a>]) -> Vec<&'a str> {
-        oldest_first(ages, &mut None).into_iter().map(|at| ages[at].name.to_str().unwrap()).collect()
+        oldest_first(ages, &mut Direction::default()).into_iter().map(|at| ages[at].name.to_str().unwrap()).collect()
     }
 
     #[test]
@@ -256,13 +295,15 @@ mod tests {
     #[test]
     fn names_tell_that_a_copy_comes_before_what_the_log_held_later() {
         let named = |ages: &[Age<'_>]| {
-            by_names(ages)
+            by_names(ages, &mut Direction::default())
                 .map(|order| order.into_iter().map(|at| ages[at].name.to_str().unwrap().to_owned()).collect::<Vec<_>>())
         };
         let ages = [age("l.1", None, 1, 30), age("l.2", None, 9, 20), age("l.3", None, 8, 10)];
         assert_eq!(named(&ages).unwrap(), ["l.3", "l.2", "l.1"], "l.2 and l.3 are copies of what became l.1");
         let ages = [age("l.7", None, 2, 30), age("l.6", None, 1, 20)];
         assert_eq!(named(&ages).unwrap(), ["l.6", "l.7"], "numbers that count upwards");
+        let ages = [age("l.tmp", None, 1, 10), age("l.2", None, 1, 20), age("l.1", None, 2, 30)];
+        assert_eq!(named(&ages).unwrap(), ["l.2", "l.1", "l.tmp"], "renamed to be copied");
         assert_eq!(named(&[age("l.1", None, 1, 1), age("l.old", None, 2, 2)]), None);
         assert_eq!(named(&[age("l.1", None, 1, 1), age("l.1.gz", None, 2, 2)]), None, "one name, two files");
     }
@@ -271,9 +312,9 @@ mod tests {
     fn numbers_that_count_upwards_are_known_by_the_births_that_differ() {
         let ages = [age("l.3", None, 7, 9), age("l.2", None, 7, 9), age("l.1", None, 6, 8)];
         assert_eq!(ordered(&ages), ["l.1", "l.2", "l.3"]);
-        let (mut falls, tick) = (None, [age("l.4", None, 9, 9), age("l.5", None, 9, 9)]);
-        assert_eq!(oldest_first(&tick, &mut falls), [1, 0], "logrotate's way, where nothing tells");
-        let _ = oldest_first(&ages, &mut falls);
-        assert_eq!(oldest_first(&tick, &mut falls), [0, 1], "an earlier look told that they rise");
+        let (mut direction, tick) = (Direction::default(), [age("l.4", None, 9, 9), age("l.5", None, 9, 9)]);
+        assert_eq!(oldest_first(&tick, &mut direction), [1, 0], "logrotate's way, where nothing tells");
+        let _ = oldest_first(&ages, &mut direction);
+        assert_eq!(oldest_first(&tick, &mut direction), [0, 1], "an earlier look told that they rise");
     }
 }

@@ -37,7 +37,15 @@ pub(crate) struct Saved {
     pub(crate) closed: bool,
     /// The size it had; 0 in records of earlier programs.
     pub(crate) seen: u64,
+    /// Its first bytes, at most [`START_BYTES`]: a copy made before the last of it was written may be shorter than the head
+    /// of the trace. Nothing in records of earlier programs.
+    pub(crate) start: Print,
+    /// The last write to it, nanoseconds since 1970.
+    pub(crate) modified: u64,
 }
+
+/// How many first bytes are remembered apart from the trace.
+pub(crate) const START_BYTES: usize = 64;
 
 /// Why a state file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -297,8 +305,10 @@ fn encode(sequence: u64, saved: &Saved) -> [u8; RECORD] {
         trace.offset,
         trace.marker.digest,
         saved.order,
-        u64::from(saved.closed),
+        u64::from(saved.closed) | (u64::from(saved.start.bytes) << 8),
         saved.seen,
+        saved.start.digest,
+        saved.modified,
     ];
     let mut record = [0; RECORD];
     for (at, word) in words.iter().enumerate() {
@@ -322,7 +332,9 @@ fn decode(record: &[u8]) -> Option<(u64, Saved)> {
         offset: word(7),
         marker: Print { bytes: marker, digest: word(8) },
     };
-    Some((word(0), Saved { path: word(1), trace, order: word(9), closed: word(10) & 1 == 1, seen: word(11) }))
+    let start = Print { bytes: u32::try_from(word(10) >> 8).unwrap_or(0), digest: word(12) };
+    let (closed, modified) = (word(10) & 1 == 1, word(13));
+    Some((word(0), Saved { path: word(1), trace, order: word(9), closed, seen: word(11), start, modified }))
 }
 
 #[cfg(test)]
@@ -336,7 +348,7 @@ mod tests {
             offset,
             marker: Print::of(b"marker"),
         };
-        Saved { path: 9, trace, order: 4, closed: false, seen: 30 }
+        Saved { path: 9, trace, order: 4, closed: false, seen: 30, start: Print::of(b"start"), modified: 7 }
     }
 
     #[test]

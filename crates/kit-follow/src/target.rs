@@ -14,6 +14,8 @@ use crate::generation::Generation;
 use crate::identity::{Facts, Identity, Trace, digest};
 use crate::lines::LineEnd;
 use crate::names::Names;
+use crate::reconcile::Candidate;
+use crate::siblings::{Direction, names_rise};
 use crate::sink::Source;
 use crate::start::Start;
 use crate::stats::Stats;
@@ -61,6 +63,8 @@ pub(crate) struct Target {
     pub(crate) names: Names,
     /// Files beside it that were not renamed away from it, oldest first.
     pub(crate) copies: VecDeque<Copy>,
+    /// Files that were made for the log's name, a symlink that does not lead to them yet.
+    pub(crate) ahead: Vec<Candidate>,
     /// The last number of a generation before the look that goes on.
     pub(crate) looked: u64,
     /// A copy seems to be in the making: what it tells is waited for until then.
@@ -85,8 +89,8 @@ pub(crate) struct Target {
     pub(crate) behind_since: Option<Instant>,
     /// A file appeared beside it that may be a copy made by copytruncate.
     pub(crate) copy_hint: bool,
-    /// Whether larger numbers in rotated names are older, once files told.
-    pub(crate) numbers_fall: Option<bool>,
+    /// How the numbers in rotated names run.
+    pub(crate) numbers: Direction,
     /// It led to a file at some time.
     pub(crate) was_there: bool,
 }
@@ -107,6 +111,7 @@ impl Target {
             known: VecDeque::new(),
             names: Names::default(),
             copies: VecDeque::new(),
+            ahead: Vec::new(),
             looked: 0,
             undecided: None,
             line_end,
@@ -119,7 +124,7 @@ impl Target {
             next_number: 0,
             behind_since: None,
             copy_hint: false,
-            numbers_fall: None,
+            numbers: Direction::default(),
             was_there: false,
         }
     }
@@ -144,6 +149,39 @@ impl Target {
     /// The generation under the name, if there is one.
     pub(crate) fn live(&self) -> Option<&Generation> {
         (self.presence == Presence::There).then(|| self.generations.back()).flatten()
+    }
+
+    /// Whether the path leads elsewhere than at the last look.
+    pub(crate) fn has_moved_on(&self) -> bool {
+        let as_it_was = match (Facts::at(self.path()), &self.presence) {
+            (Ok(facts), Presence::There) => {
+                self.generations.back().is_some_and(|live| live.identity.same(facts.identity))
+            }
+            (Ok(facts), Presence::Elsewhere(identity) | Presence::Untailable(identity)) => {
+                identity.same(facts.identity)
+            }
+            (Err(_), Presence::Missing(_)) => true,
+            _ => false,
+        };
+        !as_it_was
+    }
+
+    /// Where a rotated file of which no event told belongs among the generations by its name: before the first that has a
+    /// younger one. `None` where no name can be compared with it.
+    pub(crate) fn place_by_name(&self, candidate: &Candidate) -> Option<usize> {
+        let name = candidate.path.file_name().filter(|_| candidate.origin.is_none())?;
+        let mut after = None;
+        for (at, generation) in self.generations.iter().enumerate() {
+            let other = generation.name.as_deref();
+            match other.and_then(|other| names_rise(name, other, &mut { self.numbers })) {
+                Some(true) => return Some(at),
+                Some(false) => after = Some(at + 1),
+                None => {}
+            }
+        }
+        // What has no name that tells, but for the file under the log's, was followed before this one was found.
+        let live = usize::from(self.live().is_some());
+        after.map(|after| after.max(self.generations.len() - live))
     }
 
     /// An open file was renamed away from the log.
