@@ -7,13 +7,15 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::verify::{AdmittedServers, Trust};
-use crate::{Admit, Certificate, LoadError, Material, Policy, pem};
+use crate::{Admit, Certificate, LoadError, Material, Password, Policy, pem};
 
 /// Where a client's material is.
 #[derive(Debug, Clone, Default)]
 pub struct Files {
     /// The certificate (chain, leaf first) shown to servers that ask, and its key.
     pub pair: Option<(PathBuf, PathBuf)>,
+    /// Of a pair that is one PKCS#12 file.
+    pub password: Password,
     /// The authorities that sign servers; `None`: the public ones that are compiled in.
     pub authorities: Option<PathBuf>,
     /// Revoked server certificates. A server whose issuer has no list in it is refused.
@@ -24,7 +26,7 @@ impl Files {
     /// Everything that a [`crate::Store`] has to watch.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {
-        let pair = self.pair.iter().flat_map(|(certificate, key)| [certificate, key]);
+        let pair = self.pair.iter().flat_map(|(certificate, key)| [certificate, key]).chain(self.password.path());
         pair.chain(&self.authorities).chain(&self.revocations).cloned().collect()
     }
 }
@@ -62,7 +64,7 @@ pub fn load(files: &Files, settings: &Settings) -> Result<Material<ClientConfig>
     let mut certificates = Vec::new();
     let mut config = match &files.pair {
         Some((certificate, key)) => {
-            let (certified, leaf) = pem::pair(certificate, key, &provider)?;
+            let (certified, leaf) = pem::pair(certificate, key, &files.password, &provider)?;
             certificates.push(Certificate { path: certificate.clone(), leaf });
             builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
         }

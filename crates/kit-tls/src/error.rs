@@ -44,6 +44,14 @@ pub enum LoadError {
         /// The library's reason.
         reason: String,
     },
+    /// The keystore cannot be opened.
+    #[error("cannot use keystore {}: {reason}", path.display())]
+    Keystore {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, or with the password.
+        reason: String,
+    },
     /// The certificate cannot be read as X.509.
     #[error("cannot use certificate {}", path.display())]
     Certificate {
@@ -84,6 +92,9 @@ impl LoadError {
             Self::Key { .. } => {
                 "use an ECDSA P-256, RSA (2048 bits or more) or Ed25519 key in PEM (PKCS#8, PKCS#1, SEC1)"
             }
+            Self::Keystore { .. } => {
+                "make PEM of it: openssl pkcs12 -in FILE -nodes -out tls.pem (a JKS first: keytool -importkeystore -deststoretype PKCS12)"
+            }
             Self::Certificate { .. } => "look at it with: openssl x509 -in FILE -noout -text",
             Self::OutOfDate { .. } => "renew the certificate; the file is read again as soon as it changes",
             Self::Unusable { .. } => "look at it with: openssl x509 -in FILE -noout -text",
@@ -92,6 +103,9 @@ impl LoadError {
 
     /// True for what a swap that is under way looks like: another look may find it whole.
     pub(crate) fn may_heal(&self) -> bool {
-        matches!(self, Self::Read { .. } | Self::Empty { .. } | Self::Mismatch { .. } | Self::Key { .. })
+        matches!(
+            self,
+            Self::Read { .. } | Self::Empty { .. } | Self::Mismatch { .. } | Self::Key { .. } | Self::Keystore { .. }
+        )
     }
 }

@@ -69,6 +69,14 @@ impl Leaf {
         Ok(leaf)
     }
 
+    /// Subject and issuer in DER, to put a chain in order.
+    pub(crate) fn names(der: &[u8]) -> Result<(Vec<u8>, Vec<u8>), LeafError> {
+        let refused = |error: x509_cert::der::Error| LeafError(error.to_string());
+        let certificate = Certificate::from_der(der).map_err(refused)?;
+        let tbs = &certificate.tbs_certificate;
+        Ok((tbs.subject.to_der().map_err(refused)?, tbs.issuer.to_der().map_err(refused)?))
+    }
+
     fn add_names(&mut self, names: SubjectAltName) {
         for name in names.0 {
             match name {

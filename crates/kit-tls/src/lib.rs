@@ -18,6 +18,7 @@ mod error;
 mod hkdf;
 mod leaf;
 mod pem;
+mod pkcs12;
 mod provider;
 pub mod server;
 pub mod signature;
@@ -26,6 +27,7 @@ mod verify;
 
 pub use error::LoadError;
 pub use leaf::{Leaf, LeafError};
+pub use pem::Password;
 pub use provider::{Policy, Version, group, suites};
 pub use rustls;
 pub use store::{Certificate, Event, Material, Store};

@@ -1,7 +1,7 @@
-//! PEM files: certificates, keys, authorities, revocation lists.
+//! Files: certificates, keys, authorities and revocation lists in PEM, and keystores.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -10,7 +10,7 @@ use rustls::{InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
-use crate::{Leaf, LoadError};
+use crate::{Leaf, LoadError, pkcs12};
 
 /// Larger than any chain or CA bundle; a file that never ends (a device, a log) must not fill the memory.
 const MAX_FILE: u64 = 8 << 20;
@@ -42,8 +42,19 @@ fn why(error: pem::Error) -> String {
     }
 }
 
-/// A chain and its key, checked to belong together, with the facts of the leaf.
-pub(crate) fn pair(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<(Arc<CertifiedKey>, Leaf), LoadError> {
+/// A chain and its key, checked to belong together, with the facts of the leaf. One file with both may be PEM or PKCS#12.
+pub(crate) fn pair(
+    cert: &Path,
+    key: &Path,
+    password: &Password,
+    provider: &CryptoProvider,
+) -> Result<(Arc<CertifiedKey>, Leaf), LoadError> {
+    if cert == key {
+        let bytes = read("keystore", cert)?;
+        if !bytes.windows(10).any(|window| window == b"-----BEGIN") {
+            return keystore(cert, &bytes, password, provider);
+        }
+    }
     let chain: Vec<CertificateDer<'static>> = all("certificate", cert)?;
     let key_bytes = read("key", key)?;
     let secret = PrivateKeyDer::from_pem_slice(&key_bytes).map_err(|error| {
@@ -59,6 +70,87 @@ pub(crate) fn pair(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result
         other => LoadError::Key { path: key.to_owned(), reason: other.to_string() },
     })?;
     Ok((Arc::new(certified), leaf))
+}
+
+/// A PKCS#12 archive. Its certificates have no order that could be relied on: the leaf is the key's, and each issuer follows.
+fn keystore(
+    path: &Path,
+    bytes: &[u8],
+    password: &Password,
+    provider: &CryptoProvider,
+) -> Result<(Arc<CertifiedKey>, Leaf), LoadError> {
+    let refused = |reason: String| LoadError::Keystore { path: path.to_owned(), reason };
+    let archive = pkcs12::open(bytes, &password.read()?).map_err(refused)?;
+    let unusable = |source| LoadError::Certificate { path: path.to_owned(), source };
+    let mut rest = Vec::new();
+    for der in archive.certificates {
+        rest.push((Leaf::names(&der).map_err(unusable)?, CertificateDer::from(der)));
+    }
+    let key = || PrivateKeyDer::Pkcs8(archive.key.clone().into());
+    let of_key = |(_, der): &(_, CertificateDer<'static>)| {
+        CertifiedKey::from_der(vec![der.clone()], key(), provider).is_ok_and(|certified| certified.keys_match().is_ok())
+    };
+    // Says what is wrong with the key itself, before no certificate fits it.
+    provider
+        .key_provider
+        .load_private_key(key())
+        .map_err(|error| LoadError::Key { path: path.to_owned(), reason: error.to_string() })?;
+    let at = rest.iter().position(of_key).ok_or_else(|| refused("no certificate in it is its key's".to_owned()))?;
+    let mut chain = vec![rest.swap_remove(at)];
+    while let Some(at) = chain.last().and_then(|((_, issuer), _)| rest.iter().position(|((name, _), _)| name == issuer))
+    {
+        chain.push(rest.swap_remove(at));
+    }
+    let chain: Vec<CertificateDer<'static>> = chain.into_iter().map(|(_, der)| der).collect();
+    let leaf = Leaf::parse(chain.first().map(|leaf| leaf.as_ref()).unwrap_or_default()).map_err(unusable)?;
+    let certified = CertifiedKey::from_der(chain, key(), provider);
+    certified.map(|certified| (Arc::new(certified), leaf)).map_err(|error| refused(error.to_string()))
+}
+
+/// The password of keystores.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum Password {
+    /// There is none, or it is empty.
+    #[default]
+    Empty,
+    /// This one.
+    Text(String),
+    /// The first line of this file, read again with the keystore.
+    File(PathBuf),
+}
+
+/// The password itself does not belong into logs.
+impl std::fmt::Debug for Password {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Empty => formatter.write_str("Empty"),
+            Self::Text(_) => formatter.write_str("[redacted]"),
+            Self::File(path) => write!(formatter, "File({})", path.display()),
+        }
+    }
+}
+
+impl Password {
+    /// The file, where there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    fn read(&self) -> Result<String, LoadError> {
+        match self {
+            Self::Empty => Ok(String::new()),
+            Self::Text(text) => Ok(text.clone()),
+            Self::File(path) => {
+                let bytes = read("password file", path)?;
+                let text = String::from_utf8_lossy(&bytes);
+                Ok(text.lines().next().unwrap_or_default().to_owned())
+            }
+        }
+    }
 }
 
 /// Every certificate in the file as a trust anchor. One that is no CA certificate makes the file unusable: a store

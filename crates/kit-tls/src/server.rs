@@ -12,13 +12,15 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, Resol
 use rustls::sign::CertifiedKey;
 
 use crate::verify::AdmittedClients;
-use crate::{Admit, Certificate, Leaf, LoadError, Material, Policy, pem};
+use crate::{Admit, Certificate, Leaf, LoadError, Material, Password, Policy, pem};
 
 /// Where a server's material is.
 #[derive(Debug, Clone, Default)]
 pub struct Files {
     /// The default certificate (chain, leaf first) and its key.
     pub pair: Option<(PathBuf, PathBuf)>,
+    /// Of a pair that is one PKCS#12 file.
+    pub password: Password,
     /// More pairs, chosen by the names in them: `NAME.crt` + `NAME.key`, `NAME.pem` with both, or folders with
     /// `tls.crt` + `tls.key`.
     pub folder: Option<PathBuf>,
@@ -32,7 +34,7 @@ impl Files {
     /// Everything that a [`crate::Store`] has to watch.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {
-        let pair = self.pair.iter().flat_map(|(certificate, key)| [certificate, key]);
+        let pair = self.pair.iter().flat_map(|(certificate, key)| [certificate, key]).chain(self.password.path());
         let rest = [&self.folder, &self.client_authorities, &self.revocations].into_iter().flatten();
         pair.chain(rest).cloned().collect()
     }
@@ -163,12 +165,12 @@ impl Names {
         let mut certificates = Vec::new();
         let mut found = Vec::new();
         if let Some(pair) = &files.pair {
-            let (certified, leaf) = pem::pair(&pair.0, &pair.1, provider)?;
+            let (certified, leaf) = pem::pair(&pair.0, &pair.1, &files.password, provider)?;
             names.default = Some(Arc::clone(&certified));
             found.push((pair.0.clone(), certified, leaf));
         }
         for (certificate, key) in files.folder.as_deref().map(pairs_in).transpose()?.unwrap_or_default() {
-            let (certified, leaf) = pem::pair(&certificate, &key, provider)?;
+            let (certified, leaf) = pem::pair(&certificate, &key, &Password::Empty, provider)?;
             found.push((certificate, certified, leaf));
         }
         // Of two certificates for one name, the one that is valid longer is the renewed one.

@@ -99,6 +99,18 @@ pub struct DoorArgs {
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
 
+    /// Certificate and key in one file, PKCS#12 or PEM, instead of --cert and --key
+    #[arg(long, value_name = "FILE")]
+    pub keystore: Option<PathBuf>,
+
+    /// File whose first line is the password of PKCS#12 keystores; followed too
+    #[arg(long, value_name = "FILE")]
+    pub storepass_file: Option<PathBuf>,
+
+    /// The password itself; typed, everybody sees it in the list of processes, so prefer --storepass-file
+    #[arg(long, value_name = "TEXT")]
+    pub storepass: Option<Secret>,
+
     /// Authorities whose certificates are trusted, in PEM; a client without it trusts the public ones
     #[arg(long, value_name = "FILE")]
     pub cacert: Option<PathBuf>,
@@ -443,6 +455,24 @@ pub enum Quiet {
 pub enum Compat {
     /// <https://github.com/ghostunnel/ghostunnel>
     Ghostunnel,
+}
+
+/// Text that logs do not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+impl std::str::FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
 }
 
 /// The suites that one name stands for.

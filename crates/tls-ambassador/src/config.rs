@@ -18,6 +18,7 @@ use crate::journal::Hush;
 use crate::jwt::block::Block;
 use crate::jwt::{JwtArgs, JwtConfig};
 use crate::limits::Limits;
+use crate::own::{own, pair};
 use crate::pairs::{Identity, Pair, Typed, pairs};
 use crate::policy::policy;
 use crate::proxy::Proxy;
@@ -190,7 +191,7 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
         let policy = policy(&door)?;
         let alpn = if mode == Mode::Http { crate::http::alpn(&door.alpn)? } else { alpn(&door) };
         let many_certificates = cert_dir.is_some();
-        let default = pair(["--cert", "--key"], door.cert.clone(), door.key.clone())?;
+        let (default, password) = own(&door)?;
         let revocations = door.crl.clone();
         let (door, identities) = door_config(door, default.clone(), alpn, None)?;
         check_server_pairs(&door.pairs, proxy_protocol_mode, unsafe_target)?;
@@ -200,6 +201,7 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             let client_authorities = if asked { identity.authorities.or_else(|| ssl_cert_file.clone()) } else { None };
             let files = kit_tls::server::Files {
                 pair: identity.pair,
+                password: password.clone(),
                 folder,
                 client_authorities,
                 revocations: revocations.clone(),
@@ -384,9 +386,11 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
             unix_socket,
             pool_warm,
         } = args;
-        let default = pair(["--cert", "--key"], door.cert.clone(), door.key.clone())?;
+        let (default, password) = own(&door)?;
         let local = pair(["--local-cert", "--local-key"], local_cert, local_key)?;
-        if disable_authentication && (default.is_some() || door.route.iter().any(|route| route.cert.is_some())) {
+        if disable_authentication
+            && (default.is_some() || door.route.iter().any(|route| route.cert.is_some() || route.keystore.is_some()))
+        {
             return Err(Error::request("--disable-authentication contradicts --cert").hint("keep one of them"));
         }
         let rules = Rules {
@@ -420,7 +424,8 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
         let server_names = names.collect::<Result<_, _>>()?;
         let files = |identity: Identity| {
             let authorities = identity.authorities.or_else(|| ssl_cert_file.clone());
-            let files = kit_tls::client::Files { pair: identity.pair, authorities, revocations: revocations.clone() };
+            let (pair, password, revocations) = (identity.pair, password.clone(), revocations.clone());
+            let files = kit_tls::client::Files { pair, password, authorities, revocations };
             (files, identity.alpn)
         };
         Ok(Self {
@@ -466,23 +471,6 @@ fn server_name(overridden: Option<&str>, target: &Target) -> Result<ServerName<'
         .map_err(|_| Error::request(format!("{name:?} is no server name")).hint("give a DNS name or an IP address"))
 }
 
-fn pair(
-    [cert_flag, key_flag]: [&str; 2],
-    cert: Option<PathBuf>,
-    key: Option<PathBuf>,
-) -> Result<Option<(PathBuf, PathBuf)>, Error> {
-    match (cert, key) {
-        (Some(cert), Some(key)) => Ok(Some((cert, key))),
-        (None, None) => Ok(None),
-        (Some(_), None) => {
-            Err(Error::request(format!("{cert_flag} without {key_flag}")).hint("give the certificate's private key"))
-        }
-        (None, Some(_)) => {
-            Err(Error::request(format!("{key_flag} without {cert_flag}")).hint("give the key's certificate"))
-        }
-    }
-}
-
 fn alpn(door: &DoorArgs) -> Vec<Vec<u8>> {
     door.alpn.iter().map(|name| name.clone().into_bytes()).collect()
 }
@@ -505,6 +493,9 @@ fn door_config(
         config: _,
         cert: _,
         key: _,
+        keystore: _,
+        storepass_file: _,
+        storepass: _,
         cacert,
         crl: _,
         min_tls_version: _,

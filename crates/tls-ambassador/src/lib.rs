@@ -33,6 +33,7 @@ pub mod limits;
 pub mod listen;
 pub mod metrics;
 mod neighbours;
+mod own;
 mod pages;
 pub mod pairs;
 mod plan;
@@ -60,7 +61,7 @@ use std::time::Duration;
 
 use kit_run::{Context, Error};
 use kit_tls::rustls;
-use kit_tls::{Admit, Material, Store};
+use kit_tls::{Admit, Material, Password, Store};
 
 pub use args::Args;
 /// What a verified client certificate says of its owner.
@@ -144,7 +145,7 @@ fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
     let access = Arc::new(config.access.clone());
     let background = shared.clone();
     let door = config.door.clone();
-    let own = config.identities.first().and_then(|(files, _)| files.pair.clone());
+    let own = config.identities.first().and_then(|(files, _)| Some((files.pair.clone()?, files.password.clone())));
     let shown = admin_store(&door, &config.policy, own)?;
     let app_check = config.app_check.clone();
     let doors = move |seat: lifecycle::Seat| {
@@ -186,24 +187,24 @@ fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
 fn admin_store(
     door: &config::DoorConfig,
     policy: &kit_tls::Policy,
-    pair: Option<(PathBuf, PathBuf)>,
+    own: Option<(own::Pair, Password)>,
 ) -> Result<Option<Store<rustls::ServerConfig>>, Error> {
     if !door.admin_tls {
         return Ok(None);
     }
-    let pair = pair.ok_or_else(|| {
+    let own = own.ok_or_else(|| {
         Error::request("--admin-tls has no certificate to show").hint("give --cert and --key, or take --admin-tls away")
     })?;
-    plain_store(policy, pair, Vec::new()).map(Some)
+    plain_store(policy, own, Vec::new()).map(Some)
 }
 
 /// A certificate that is shown to whoever comes.
 fn plain_store(
     policy: &kit_tls::Policy,
-    pair: (PathBuf, PathBuf),
+    (pair, password): (own::Pair, Password),
     alpn: Vec<Vec<u8>>,
 ) -> Result<Store<rustls::ServerConfig>, Error> {
-    let files = kit_tls::server::Files { pair: Some(pair), ..kit_tls::server::Files::default() };
+    let files = kit_tls::server::Files { pair: Some(pair), password, ..kit_tls::server::Files::default() };
     let settings = kit_tls::server::Settings {
         policy: policy.clone(),
         alpn,
@@ -263,7 +264,11 @@ fn tunnel(cx: &Context, config: ClientConfig) -> Result<(), Error> {
     let materials: Vec<_> = stores.iter().map(Store::subscribe).collect();
     let local_material = local.as_ref().map(Store::subscribe);
     let door = config.door.clone();
-    let own = config.identities.first().and_then(|(files, _)| files.pair.clone()).or_else(|| config.local.clone());
+    let own = config
+        .identities
+        .first()
+        .and_then(|(files, _)| Some((files.pair.clone()?, files.password.clone())))
+        .or_else(|| Some((config.local.clone()?, Password::Empty)));
     let shown = admin_store(&door, &config.policy, own)?;
     let doors = move |seat: lifecycle::Seat| tunnels(&config, &seat, &materials, local_material.as_ref());
     let mut all = kept(&stores);
@@ -320,7 +325,7 @@ fn local_store(config: &ClientConfig) -> Result<Option<Store<rustls::ServerConfi
     let Some(pair) = config.local.clone() else { return Ok(None) };
     let postgres = config.door.pairs.iter().any(|pair| pair.starttls != args::StartTls::None);
     let alpn = if postgres { vec![b"postgresql".to_vec()] } else { Vec::new() };
-    plain_store(&config.policy, pair, alpn).map(Some)
+    plain_store(&config.policy, (pair, Password::Empty), alpn).map(Some)
 }
 
 fn test_connections(config: &Arc<ClientConfig>, stores: &[Store<rustls::ClientConfig>]) -> Result<(), Error> {

@@ -55,3 +55,56 @@ fn files_are_read_again_by_the_clock() {
     let reloads = || door.metric("tls_ambassador_reload_total{result=\"ok\"");
     eventually("reloads without any change", PATIENCE, || reloads() >= 3.0);
 }
+
+#[test]
+fn s12_s14_s16_a_keystore_serves_is_followed_and_keeps_serving_when_a_new_one_is_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Authority::new(folder.path(), "root");
+    let (store, password) = (folder.path().join("tls.p12"), folder.path().join("password"));
+    let write = |name: &str, secret: &str| {
+        let pair = root.issue(name);
+        let new = folder.path().join("new.p12");
+        let secret = format!("pass:{secret}");
+        support::pki::openssl(&[
+            "pkcs12",
+            "-export",
+            "-inkey",
+            text(&pair.key),
+            "-in",
+            text(&pair.cert),
+            "-out",
+            text(&new),
+            "-passout",
+            &secret,
+        ]);
+        std::fs::copy(&new, &store).unwrap();
+    };
+    std::fs::write(&password, "one\n").unwrap();
+    write("first", "one");
+    let echo = Echo::start();
+    let flags = ["--keystore", text(&store), "--storepass-file", text(&password), "--disable-authentication"];
+    let door = Door::start("server", &echo.target(), &flags).ready();
+    assert!(support::hello(&door, &root, None).contains("\"cn\": \"first\""));
+    write("second", "one");
+    door.process.wait_for_stderr("CN=second", PATIENCE);
+    assert!(support::hello(&door, &root, None).contains("\"cn\": \"second\""));
+    std::fs::write(&store, "nothing").unwrap();
+    door.process.wait_for_stderr("it is neither PEM nor PKCS#12", PATIENCE);
+    assert!(support::hello(&door, &root, None).contains("\"cn\": \"second\""));
+    // A new password comes with a new archive.
+    std::fs::write(&password, "two\n").unwrap();
+    write("third", "two");
+    door.process.wait_for_stderr("CN=third", PATIENCE);
+    let base = ["server", "--listen", "127.0.0.1:0", "--target", "127.0.0.1:1", "--admin-listen", "127.0.0.1:0"];
+    let typed = ["--disable-authentication", "--keystore", text(&store), "--storepass", "wrong"];
+    let exit = run(&[&base[..], &typed].concat());
+    assert_eq!(exit.code, Some(2));
+    let expected =
+        format!("error: cannot start with these files: cannot use keystore {}: the password is wrong", store.display());
+    assert!(exit.stderr.contains(&expected), "{}", exit.stderr);
+    assert!(exit.stderr.contains("prefer --storepass-file") && !exit.stderr.contains("wrong\""), "{}", exit.stderr);
+    let both = ["--disable-authentication", "--keystore", text(&store), "--cert", "x", "--key", "y"];
+    let exit = run(&[&base[..], &both].concat());
+    let first = exit.stderr.lines().next();
+    assert_eq!(first, Some("error: --keystore holds certificate and key, and --cert or --key is there too"));
+}
