@@ -21,7 +21,11 @@ fn python() -> Command {
 
 /// A gRPC app without TLS.
 fn app() -> (Process, App) {
-    let process = Process::spawn_fed(python().arg("app"));
+    app_with(&[])
+}
+
+fn app_with(flags: &[&str]) -> (Process, App) {
+    let process = Process::spawn_fed(python().arg("app").args(flags));
     let said = process.wait_for_stdout("}", PATIENCE);
     let said: Value = serde_json::from_str(said.lines().next().unwrap()).expect("python3-grpcio is installed");
     let port = u16::try_from(said["port"].as_u64().unwrap()).unwrap();
@@ -73,6 +77,13 @@ fn a_client_that_takes_its_time_to_send_is_not_the_app_that_takes_its_time_to_an
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let lab = Lab::open(&App::at(silent.local_addr().unwrap().port()), &["--upstream-h2c", "--upstream-timeout", "1s"]);
     assert_eq!(call(&lab, "meta")["code"], "UNAVAILABLE", "an app that says nothing");
+}
+
+#[test]
+fn an_app_without_a_place_for_one_more_stream_is_not_waited_for_forever() {
+    let (_process, app) = app_with(&["1"]);
+    let lab = Lab::open(&app, &["--upstream-h2c", "--upstream-timeout", "2s"]);
+    assert_eq!(call(&lab, "crowded"), json!({"code": "UNAVAILABLE", "soon": true, "again": "OK"}));
 }
 
 #[test]

@@ -224,6 +224,43 @@ mod tests {
         assert_eq!(found("/ HTTP/1.1\r\nCookie: tok=\r\n"), Ok(Some((String::new(), 1))), "an empty one is a bad one");
     }
 
+    /// Whatever a client writes, what is passed on holds no token that we would find, and loses nothing else.
+    #[test]
+    fn nothing_is_found_in_what_was_hidden() {
+        const PIECES: [&str; 14] =
+            ["tok", "=", ";", " ", "a", "&", "access_token", "%61", "%", "ccess_token", "Tok", "\"", ",", "?"];
+        let mut state = 42u64;
+        let mut random = move |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut hidden_ones = 0;
+        for _ in 0..20_000 {
+            let mut text = || (0..random(12)).map(|_| PIECES[random(14) as usize]).collect::<String>();
+            let (cookie, query) = (text(), text().replace(' ', ""));
+            let head = format!("/?{query} HTTP/1.1\r\nCookie: {cookie}\r\n");
+            let all = places();
+            let hidden = with(&head, |request| hide(&all, request));
+            let target = hidden.target.clone().unwrap_or(format!("/?{query}"));
+            let rest = match (&hidden.cookies, hidden.dropped) {
+                (Some(rest), _) => String::from_utf8(rest.clone()).unwrap(),
+                (None, 0) => cookie.clone(),
+                (None, _) => String::new(),
+            };
+            hidden_ones += usize::from(hidden != Hidden::default());
+            let again = format!("{target} HTTP/1.1\r\nCookie: {rest}\r\n");
+            assert!(with(&again, |request| find(&all[1..], request).unwrap().is_none()), "{head} {again}");
+            let others = |text: &str| {
+                text.split(';')
+                    .map(str::trim)
+                    .filter(|crumb| !crumb.is_empty() && crumb.split('=').next().unwrap().trim() != "tok")
+                    .count()
+            };
+            assert_eq!(others(&rest), others(&cookie), "{head} {again}");
+        }
+        assert!(hidden_ones > 1000, "{hidden_ones}");
+    }
+
     #[test]
     fn what_is_hidden_leaves_the_rest_as_it_was() {
         let hidden = |head: &str, place: usize| with(head, |request| hide([&places()[place]], request));

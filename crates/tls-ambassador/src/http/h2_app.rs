@@ -74,17 +74,21 @@ pub(super) async fn pass(
         bytes: Rc::clone(&bytes),
         too_large: Rc::clone(&too_large),
         deadline: Rc::clone(&deadline),
+        begun: false,
     };
-    body.progress();
+    deadline.set(open.0.http.config.upstream_timeout);
     let mut request_of_app = read_back(head, takes_trailers, body)?;
     let mut tries = Tries::new(&open.0.http);
     loop {
         let (mut sender, reused) = open.0.channel.sender(&open.0, &mut tries).await?;
-        match sender.ready().await {
-            Ok(()) => {}
+        // An app that has as many streams open as it takes gives no place before one of them ends.
+        let patience = open.0.http.config.upstream_timeout;
+        match tokio::time::timeout(patience, sender.ready()).await {
+            Ok(Ok(())) => {}
             // It was lost just now; the next one is fresh.
-            Err(_) if reused => continue,
-            Err(_) => return Err((refuse(502, "the app ended the connection"), None)),
+            Ok(Err(_)) if reused => continue,
+            Ok(Err(_)) => return Err((refuse(502, "the app ended the connection"), None)),
+            Err(_) => return Err((refuse(504, "the app has no place for the request"), None)),
         }
         let mut sending = pin!(sender.try_send_request(request_of_app));
         let sent = poll_fn(|cx| match sending.as_mut().poll(cx) {
@@ -151,6 +155,8 @@ pub(super) struct UpBody {
     too_large: Rc<Cell<bool>>,
     /// Of the wait for the answer's head: while the client sends, the app may be waiting for the rest.
     deadline: Rc<Deadline>,
+    /// The app has given the stream a place; before that the client has nothing to do.
+    begun: bool,
 }
 
 impl UpBody {
@@ -167,6 +173,9 @@ impl Body for UpBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
+        if !std::mem::replace(&mut this.begun, true) {
+            this.progress();
+        }
         let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return Poll::Ready(Some(Err(io::Error::other(error)))),

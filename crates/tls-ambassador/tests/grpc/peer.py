@@ -55,8 +55,9 @@ def was_cancelled(_, context):
     return b"yes" if cancelled.wait(20) else b"no"
 
 
-def app():
-    server = grpc.server(futures.ThreadPoolExecutor(32))
+def app(most_streams=None):
+    options = [("grpc.max_concurrent_streams", int(most_streams))] if most_streams else []
+    server = grpc.server(futures.ThreadPoolExecutor(32), options=options)
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(unary),
         "Meta": grpc.unary_unary_rpc_method_handler(meta),
@@ -123,6 +124,20 @@ def call(port, ca, scenario):
             next(stream)
             stream.cancel()
             return {"seen": channel.unary_unary(path + "WasCancelled")(b"", timeout=30).decode()}
+        if scenario == "crowded":
+            # The only place is taken; it is free again once that stream is cancelled.
+            stream = channel.unary_stream(path + "Hang")(b"", timeout=60)
+            next(stream)
+            start = time.monotonic()
+            code = channel.unary_unary(path + "Unary").future(b"x", timeout=30).code().name
+            took = time.monotonic() - start
+            stream.cancel()
+            for _ in range(100):
+                again = channel.unary_unary(path + "Unary").future(b"x", timeout=30).code().name
+                if again == "OK":
+                    break
+                time.sleep(0.1)
+            return {"code": code, "soon": took < 20, "again": again}
         if scenario == "many":
             calls = [channel.unary_unary(path + "Unary").future(str(n).encode(), timeout=60) for n in range(200)]
             return {"right": sum(one.result() == str(n).encode() for n, one in enumerate(calls))}
@@ -133,6 +148,6 @@ def call(port, ca, scenario):
 
 if __name__ == "__main__":
     if sys.argv[1] == "app":
-        app()
+        app(*sys.argv[2:3])
     else:
         print(json.dumps(call(*sys.argv[2:5])))
