@@ -151,6 +151,31 @@ fn d01_d02_d03_a_plain_psql_reaches_a_postgres_that_takes_tls_only() {
 }
 
 #[test]
+fn psql_finds_the_tunnel_by_a_folder_and_may_speak_tls_to_it() {
+    let Some(server) = postgres(true) else { return };
+    let query = "select version from pg_stat_ssl where pid = pg_backend_pid()";
+    let (cert, key) = (text(&server.place.server.cert), text(&server.place.server.key));
+    let local = ["--local-cert", cert, "--local-key", key, "--pool-warm", "1"];
+    let door = server.place.tunnel(server.port, "postgres", &local);
+    let ca = text(&server.place.root.ca.cert);
+    let whole = psql(door.port, &format!("host=localhost sslmode=verify-full sslrootcert={ca}"), query);
+    assert_eq!(stdout(&whole), "TLSv1.3", "{}", stderr(&whole));
+    assert!(!psql(door.port, "sslmode=disable", query).status.success(), "plain clients are refused then");
+
+    let folder = tempfile::tempdir().unwrap();
+    let (ca, target, admin) = (text(&server.place.root.ca.cert), format!("localhost:{}", server.port), free_port());
+    let mut command = support::ambassador();
+    command.args(["client", "--starttls", "postgres", "--cacert", ca, "--target", &target]);
+    command.args(["--unix-socket", text(folder.path()), "--admin-listen", &format!("127.0.0.1:{admin}")]);
+    let door = Door { process: Process::spawn(&mut command), port: 0, admin: ([127, 0, 0, 1], admin).into() }.ready();
+    let options = format!("host={}", folder.path().display());
+    let by_folder = psql(server.port, &options, query);
+    assert_eq!(stdout(&by_folder), "TLSv1.3", "{}", stderr(&by_folder));
+    assert_eq!(door.stop().code, Some(0));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "the socket is removed at the end");
+}
+
+#[test]
 fn d01_d05_a_postgres_without_tls_is_never_spoken_to_in_plain_text_and_a_door_gives_it_tls() {
     let Some(server) = postgres(false) else { return };
     let tunnel = server.place.tunnel(server.port, "postgres", &[]);

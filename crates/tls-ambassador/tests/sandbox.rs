@@ -73,3 +73,33 @@ fn a_file_outside_of_the_certificates_folders_cannot_be_read_and_a_swap_inside_c
         }
     }
 }
+
+/// The same door on a kernel that answers "no such system call", as gVisor and kernels before 5.13 do.
+#[test]
+fn on_a_kernel_without_a_part_of_the_sandbox_it_says_so_and_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Authority::new(folder.path(), "root");
+    let pair = root.issue("server");
+    let echo = Echo::start();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/without.py");
+    let (landlock, seccomp) = (
+        "no landlock in this kernel: files are not restricted",
+        "seccomp cannot be used: system calls are not restricted",
+    );
+    for (lacking, expected) in
+        [("landlock", [true, false]), ("seccomp", [false, true]), ("landlock,seccomp", [true, true])]
+    {
+        let (port, admin) = (kit_test::free_port(), kit_test::free_port());
+        let mut command = std::process::Command::new("python3");
+        command.args([script, lacking]).arg(support::ambassador().get_program()).env_remove("SSL_CERT_FILE");
+        command.args(["server", "--listen", &format!("127.0.0.1:{port}"), "--target", &echo.target()]);
+        command.args(["--admin-listen", &format!("127.0.0.1:{admin}"), "--disable-authentication"]);
+        command.args(["--cert", text(&pair.cert), "--key", text(&pair.key), "--threads", "2"]);
+        let process = kit_test::Process::spawn(&mut command);
+        let door = Door { process, port, admin: ([127, 0, 0, 1], admin).into() }.ready();
+        let log = door.process.stderr();
+        assert_eq!([log.contains(landlock), log.contains(seccomp)], expected, "{lacking}: {log}");
+        assert!(hello(&door, &root, None).contains("\"ok\": true"), "{lacking}");
+        assert_eq!(door.stop().code, Some(0), "{lacking}");
+    }
+}
