@@ -8,7 +8,6 @@
 //! GET /healthz -> 2xx: well. Anything else, or nothing: /readyz says 503 and why.
 //! ```
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kit_admin::{Admin, Condition};
@@ -95,48 +94,32 @@ async fn ask_page(page: &Url) -> Result<(), String> {
     }
 }
 
-/// What the app said last, for everybody who wants to know. Clones are the same one.
-#[derive(Debug, Clone, Default)]
-pub struct AppHealth(Arc<Mutex<Option<Result<(), String>>>>);
-
-impl AppHealth {
-    /// None: it was not asked yet, or is never asked.
-    #[must_use]
-    pub fn last(&self) -> Option<Result<(), String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn note(&self, result: Result<(), String>) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = last.as_ref() != Some(&result);
-        *last = Some(result);
-        changed
-    }
-}
-
 /// Asks again and again until it is dropped. Readiness depends on the answers from the moment this is made.
-pub fn follow(check: AppCheck, admin: &Admin, health: AppHealth) -> impl Future<Output = ()> + use<> {
+pub fn follow(check: AppCheck, admin: &Admin) -> impl Future<Output = ()> + use<> {
     let ready = (!check.is_off()).then(|| admin.condition("app"));
     async move {
         match ready {
-            Some(ready) => keep_asking(&check, &ready, &health).await,
+            Some(ready) => keep_asking(&check, &ready).await,
             None => std::future::pending().await,
         }
     }
 }
 
-async fn keep_asking(check: &AppCheck, ready: &Condition, health: &AppHealth) {
+async fn keep_asking(check: &AppCheck, ready: &Condition) {
+    let mut last = None;
     loop {
         let result = check.ask().await;
         match &result {
             Ok(()) => ready.met(),
             Err(reason) => ready.unmet(reason.clone()),
         }
-        if health.note(result.clone()) {
-            match result {
+        // Said when it changes, not every second.
+        if last.as_ref() != Some(&result) {
+            match &result {
                 Ok(()) => tracing::info!("the app is well"),
                 Err(reason) => tracing::warn!(reason, "the app is not well: not ready"),
             }
+            last = Some(result);
         }
         tokio::time::sleep(PAUSE).await;
     }

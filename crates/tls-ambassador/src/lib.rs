@@ -167,7 +167,7 @@ fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
         };
         pairs.map(door).collect()
     };
-    let checking = app_check::follow(app_check, &admin, app_check::AppHealth::default());
+    let checking = app_check::follow(app_check, &admin);
     let background = async {
         let keeping = async {
             match background {

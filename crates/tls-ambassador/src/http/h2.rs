@@ -37,7 +37,7 @@ use super::h2_stream::{AppStream, H2Body, Upload};
 use super::metrics::Method;
 use super::pool::Pool;
 use super::reply::{self, Advice};
-use super::request::{MAX_HEADERS, Refusal, Request, check_path, inspect, refuse};
+use super::request::{Facts, MAX_HEADERS, Refusal, Request, check_path, inspect, refuse};
 use super::timers::Deadline;
 use super::worker::Http;
 use crate::server::Door;
@@ -207,6 +207,9 @@ async fn answer(open: Open, request: H2Request<Incoming>) -> H2Response<H2Body> 
     match pass(open, request, &asked).await {
         Ok(response) => response,
         Err((refusal, advice)) => {
+            // What was refused before it could be read as a request has a line too.
+            let entry = asked.entry.take().or_else(|| streams.http.entry(&streams.caller, "HTTP/2", None));
+            asked.entry.set(entry);
             asked.answered(&streams.http, refusal.status, (0, 0), None);
             if grpc { h2_app::grpc_answer(refusal) } else { own_answer(refusal, advice.as_ref()) }
         }
@@ -283,40 +286,11 @@ fn head(
         return Err(refuse(431, "too many headers").into());
     }
     let mut facts = inspect(&headers, false, &streams.http.config.strip)?;
-    let named = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     let host = facts.host.map(|index| headers[index].value);
-    if let (Some(named), Some(host)) = (named, host)
-        && !named.eq_ignore_ascii_case(host)
-    {
-        return Err(refuse(400, "the authority and Host differ").into());
-    }
-    let authority = named.or(host).filter(|authority| authority::is_valid(authority));
-    let authority = authority.ok_or(refuse(400, "no valid authority"))?;
-    let target = parts.uri.path_and_query().map_or("", |path| path.as_str());
-    check_path(target)?;
-    let method = parts.method.as_str();
-    if matches!(method, "CONNECT" | "TRACE") {
-        return Err(refuse(405, "method not allowed").into());
-    }
-    let whole_server = target == "*" && method == "OPTIONS";
-    if !(target.starts_with('/') || whole_server) {
-        return Err(refuse(400, "invalid request target").into());
-    }
+    let (method, target, authority) = asked_for(parts, host)?;
     facts.dropped |= facts.host.map_or(0, |index| 1 << index);
     facts.trailers = parts.headers.get(header::TE).is_some_and(|te| te == "trailers");
-    // The stream's end, not a header, says how long the body is; a length that is given is checked by hyper.
-    if ended && !facts.body.is_done() {
-        return Err(refuse(400, "the stream ended before its Content-Length").into());
-    }
-    if !ended && facts.body.is_done() {
-        facts.body = Framing::chunked();
-        // A length of zero that data follows would be two readings.
-        for (index, header) in headers.iter().enumerate() {
-            if header.name == "content-length" {
-                facts.dropped |= 1 << index;
-            }
-        }
-    }
+    delimit(ended, &headers, &mut facts)?;
     let chunked = matches!(facts.body, Framing::Chunked(_));
     let body = facts.body;
     let request = Request {
@@ -346,6 +320,46 @@ fn head(
     forward::request_head(out, None, &request, &admitted.added(&streams.caller, &extra));
     streams.http.buffers.give_text(&mut extra);
     Ok(body)
+}
+
+/// Method, target and authority of a request that may be passed on.
+fn asked_for<'r>(parts: &'r request::Parts, host: Option<&'r [u8]>) -> Result<(&'r str, &'r str, &'r [u8]), Refusal> {
+    let named = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    if let (Some(named), Some(host)) = (named, host)
+        && !named.eq_ignore_ascii_case(host)
+    {
+        return Err(refuse(400, "the authority and Host differ"));
+    }
+    let authority = named.or(host).filter(|authority| authority::is_valid(authority));
+    let authority = authority.ok_or(refuse(400, "no valid authority"))?;
+    let target = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    check_path(target)?;
+    let method = parts.method.as_str();
+    if matches!(method, "CONNECT" | "TRACE") {
+        return Err(refuse(405, "method not allowed"));
+    }
+    let whole_server = target == "*" && method == "OPTIONS";
+    if !(target.starts_with('/') || whole_server) {
+        return Err(refuse(400, "invalid request target"));
+    }
+    Ok((method, target, authority))
+}
+
+/// The stream's end, not a header, says how long the body is; a length that is given is checked by hyper.
+fn delimit(ended: bool, headers: &[Header<'_>], facts: &mut Facts) -> Result<(), Refusal> {
+    if ended && !facts.body.is_done() {
+        return Err(refuse(400, "the stream ended before its Content-Length"));
+    }
+    if !ended && facts.body.is_done() {
+        facts.body = Framing::chunked();
+        // A length of zero that data follows would be two readings.
+        for (index, header) in headers.iter().enumerate() {
+            if header.name == "content-length" {
+                facts.dropped |= 1 << index;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Several Cookie headers as the one that HTTP/1.1 has (RFC 9113 section 8.2.3).

@@ -301,16 +301,7 @@ impl JwtConfig {
                 "give --jwt-audience with the name that tokens for this app carry, or --jwt-any-audience on purpose";
             return Err(Error::request("tokens need either --jwt-audience or --jwt-any-audience").hint(hint));
         }
-        let keys = match (args.jwt_jwks_file, args.jwt_jwks_url, defaults.keys) {
-            (Some(_), Some(_), _) => {
-                let error = Error::request("--jwt-jwks-file and --jwt-jwks-url exclude each other");
-                return Err(error.hint("keys come from one place; drop one of them"));
-            }
-            (Some(file), None, _) => KeySource::File(file),
-            (None, Some(url), _) => KeySource::Url(url),
-            (None, None, Some(url)) => KeySource::Url(url.parse().map_err(Error::request)?),
-            (None, None, None) => KeySource::Discovery(discovery_of(&issuers[0])?),
-        };
+        let keys = keys_of(args.jwt_jwks_file, args.jwt_jwks_url, defaults.keys, &issuers)?;
         if !args.jwt_allow_private_jwks.is_empty() && !matches!(keys, KeySource::Discovery(_)) {
             let error = Error::request("--jwt-allow-private-jwks is about keys that are found by discovery");
             return Err(error.hint("an address that you write yourself may be anywhere; take the flag away"));
@@ -357,6 +348,25 @@ impl JwtConfig {
             max_stale: args.jwt_max_stale.unwrap_or(Duration::from_secs(24 * 3600)),
         }))
     }
+}
+
+/// Where the keys are: as typed, as the preset has it, or as the issuer says.
+fn keys_of(
+    file: Option<PathBuf>,
+    url: Option<Url>,
+    default: Option<&str>,
+    issuers: &[String],
+) -> Result<KeySource, Error> {
+    Ok(match (file, url, default) {
+        (Some(_), Some(_), _) => {
+            let error = Error::request("--jwt-jwks-file and --jwt-jwks-url exclude each other");
+            return Err(error.hint("keys come from one place; drop one of them"));
+        }
+        (Some(file), None, _) => KeySource::File(file),
+        (None, Some(url), _) => KeySource::Url(url),
+        (None, None, Some(url)) => KeySource::Url(url.parse().map_err(Error::request)?),
+        (None, None, None) => KeySource::Discovery(discovery_of(&issuers[0])?),
+    })
 }
 
 fn discovery_of(issuer: &str) -> Result<Url, Error> {

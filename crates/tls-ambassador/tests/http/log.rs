@@ -14,7 +14,8 @@ fn lines(lab: &Lab, count: usize) -> HashMap<String, Value> {
     eventually(&format!("{count} lines"), PATIENCE, || text().lines().count() >= count);
     let parsed = text().lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
     assert_eq!(parsed.len(), count, "{parsed:?}");
-    parsed.into_iter().map(|line| (line["path"].as_str().unwrap_or("none").to_owned(), line)).collect()
+    let name = |line: &Value| line["path"].as_str().map_or(format!("none {}", line["status"]), str::to_owned);
+    parsed.into_iter().map(|line| (name(&line), line)).collect()
 }
 
 #[test]
@@ -39,7 +40,8 @@ fn j33_a_line_tells_who_asked_for_what_and_what_became_of_it() {
     lab.curl(&["--http1.1", &flag, &header, "--data", "12345"], "/upload");
     lab.curl(&["--http2", &flag, &header, "--data", "12345"], "/upload2");
     lab.raw_one("GET / HTTP/1.1\r\n broken\r\n\r\n");
-    let lines = lines(&lab, 8);
+    assert_eq!(lab.status(&["--http2", "--request", "TRACE"], "/trace?secret=1"), "405");
+    let lines = lines(&lab, 9);
     let one = &lines["/one"];
     for (field, expected) in [
         ("sni", "localhost".into()),
@@ -76,7 +78,8 @@ fn j33_a_line_tells_who_asked_for_what_and_what_became_of_it() {
         let line = &lines[path];
         assert_eq!((&line["received_bytes"], &line["sent_bytes"]), (&5.into(), &5.into()), "{line}");
     }
-    assert_eq!((&lines["none"]["status"], &lines["none"]["method"]), (&400.into(), &Value::Null));
+    assert_eq!((&lines["none 400"]["protocol"], &lines["none 400"]["method"]), (&"HTTP/1.1".into(), &Value::Null));
+    assert_eq!((&lines["none 405"]["protocol"], &lines["none 405"]["method"]), (&"HTTP/2".into(), &Value::Null));
     let said = String::from_utf8_lossy(&lab.process.stdout()).into_owned();
     assert!(!said.contains("secret") && !said.contains(&token[..40]), "{said}");
 }
