@@ -134,3 +134,47 @@ fn plain_bytes_are_counted_in_both_directions() {
         assert!(counts().into_iter().all(|count| count < least + 20_000), "once: {:?}", counts());
     }
 }
+
+#[test]
+fn f25_a_megabyte_passes_both_ways_through_a_websocket() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && socket.read(&mut byte).is_ok_and(|count| count > 0) {
+                    head.push(byte[0]);
+                }
+                let agreed = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+                let _sent = socket.write_all(agreed);
+                // Echoes while it reads, so that both directions are full at once.
+                let mut back = socket.try_clone().unwrap();
+                let _ended = std::io::copy(&mut socket, &mut back);
+            });
+        }
+    });
+    let lab = Lab::open(&App::at(port), &[]);
+    let upgrade = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".to_vec();
+    let megabyte: Vec<u8> = (0..1u32 << 20).map(|index| b'a' + (index % 23) as u8).collect();
+    // The first bytes come with the request, the rest once the protocol has changed.
+    let first = [upgrade, megabyte[..1000].to_vec()].concat();
+    let (answer, _) = lab.raw_parts(4.0, &[vec![(0.0, first), (0.5, megabyte[1000..].to_vec())]]).remove(0);
+    let echoed = answer.split_once("\r\n\r\n").expect("a head").1;
+    assert!(echoed.as_bytes() == megabyte, "{} bytes came back", echoed.len());
+}
+
+#[test]
+fn f22_early_hints_reach_clients_that_can_have_them() {
+    let hints = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
+    let app = App::start(move |_, _| ([&hints[..], &ok(b"page")].concat(), false));
+    let lab = Lab::open(&app, &[]);
+    let (answer, _) = lab.raw_one("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let expected = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n";
+    assert!(answer.starts_with(expected) && answer.ends_with("\r\n\r\npage"), "{answer:?}");
+    let (old, _) = lab.raw_one("GET / HTTP/1.0\r\n\r\n");
+    assert!(old.starts_with("HTTP/1.1 200 OK\r\n"), "HTTP/1.0 has no interim answers: {old:?}");
+    // Not over HTTP/2: the library cannot send them, and the answer must not suffer.
+    assert_eq!(lab.curl(&["--http2"], "/"), "page");
+}
