@@ -470,6 +470,10 @@ fn common(matches: &ArgMatches) -> Common {
 
 /// clap's several lines as one line and a hint.
 fn refusal(error: &clap::Error, tool: &str, completed: &[(String, String)]) -> Error {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // clap answers with the whole help, which is no one line.
+        return Error::request("a command is missing").hint(format!("see {tool} --help for the commands"));
+    }
     let text = error.to_string();
     let mut paragraphs = text.strip_prefix("error: ").unwrap_or(&text).split("\n\n");
     let message = paragraphs.next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
