@@ -175,7 +175,7 @@ pub struct DoorArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_conns_per_ip: u32,
 
-    /// TLS handshakes at once, the rest waits within --connect-timeout; 0 is no limit
+    /// TLS handshakes at once; beyond it those that take longer than 1s are ended, oldest first; 0 is no limit
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub max_handshakes: u32,
 

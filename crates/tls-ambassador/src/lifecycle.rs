@@ -260,9 +260,11 @@ fn bind(config: &DoorConfig) -> Result<(Vec<Bound>, Vec<SocketFile>), Error> {
     for listen in config.pairs.iter().map(|pair| &pair.listen) {
         let bind = if config.ghostunnel { Listen::bind_beside_others } else { Listen::bind };
         let mut one = bind(listen, config.threads).map_err(|error| {
-            Error::failed(format!("cannot listen on {listen}"))
-                .caused_by(error)
-                .hint("another container of the pod may have the port: they share one network")
+            let hint = match listen {
+                Listen::Tcp(_) => "another container of the pod may have the port: they share one network",
+                Listen::Unix { .. } => "its folder must be there and writable, and nothing but a socket in its place",
+            };
+            Error::failed(format!("cannot listen on {listen}")).caused_by(error).hint(hint)
         })?;
         files.extend(one.file.take());
         bound.push(one);

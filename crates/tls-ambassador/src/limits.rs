@@ -1,33 +1,67 @@
 //! Limits that all threads share: open connections of one client address, and handshakes at once.
 //!
-//! Promised: memory for as many addresses as there are open connections, and no more. A client that says nothing holds no place
-//! for a handshake: one is taken with its first byte.
-//!
-//! Not promised: an order among those who wait.
+//! Promised: memory for as many addresses as there are open connections, and no more. A new handshake never waits for others: where
+//! there are too many, those that have had their time give way, oldest first. Clients that dawdle on purpose keep nobody out
+//! then, and a crowd that comes back all at once is served.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use crate::socket::{PeerAddress, Socket};
+use crate::socket::PeerAddress;
 
 /// The limits; zero is none.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
     /// Open connections of one client address.
     pub per_client: u32,
-    /// Handshakes at once.
+    /// Handshakes at once, but for those younger than [`DUE`].
     pub handshakes: u32,
 }
+
+/// What a handshake has for itself, however many there are: a few round trips around the world.
+pub const DUE: Duration = Duration::from_secs(1);
 
 /// Where connections are counted.
 #[derive(Debug)]
 pub struct Turnstile {
     per_client: u32,
     open: Mutex<HashMap<IpAddr, u32>>,
-    handshakes: Option<Arc<Semaphore>>,
+    handshakes: usize,
+    under_way: Mutex<UnderWay>,
+}
+
+/// Handshakes in the order of their beginnings.
+#[derive(Debug, Default)]
+struct UnderWay {
+    next: u64,
+    all: BTreeMap<u64, (Instant, Arc<Notify>)>,
+}
+
+/// A handshake, counted for as long as this lives.
+#[derive(Debug)]
+pub struct Handshake<'a>(Option<(&'a Turnstile, u64, Arc<Notify>)>);
+
+impl Handshake<'_> {
+    /// Returns when it has to give way.
+    pub async fn displaced(&self) {
+        match &self.0 {
+            Some((_, _, displaced)) => displaced.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Handshake<'_> {
+    fn drop(&mut self) {
+        if let Some((turnstile, number, _)) = &self.0 {
+            lock(&turnstile.under_way).all.remove(number);
+        }
+    }
 }
 
 /// Counts a connection for its client for as long as this lives.
@@ -38,11 +72,11 @@ impl Turnstile {
     /// Nobody is inside.
     #[must_use]
     pub fn new(limits: Limits) -> Arc<Self> {
-        let handshakes = usize::try_from(limits.handshakes).ok().filter(|most| *most > 0);
         Arc::new(Self {
             per_client: limits.per_client,
             open: Mutex::default(),
-            handshakes: handshakes.map(|most| Arc::new(Semaphore::new(most))),
+            handshakes: usize::try_from(limits.handshakes).unwrap_or(usize::MAX),
+            under_way: Mutex::default(),
         })
     }
 
@@ -60,15 +94,24 @@ impl Turnstile {
         Some(Counted(Some((Arc::clone(self), client))))
     }
 
-    /// A place for a handshake, once the client has said something.
-    ///
-    /// # Errors
-    /// When the socket is broken.
-    pub async fn handshake(&self, socket: &Socket) -> std::io::Result<Option<OwnedSemaphorePermit>> {
-        let Some(places) = &self.handshakes else { return Ok(None) };
-        socket.readable().await?;
-        // The semaphore is never closed, so a place always comes.
-        Ok(Arc::clone(places).acquire_owned().await.ok())
+    /// Counts one more handshake, at the cost of the oldest ones where there are too many.
+    #[must_use]
+    pub fn handshake(&self) -> Handshake<'_> {
+        if self.handshakes == 0 {
+            return Handshake(None);
+        }
+        let now = Instant::now();
+        let mut under_way = lock(&self.under_way);
+        while under_way.all.len() >= self.handshakes {
+            match under_way.all.first_entry() {
+                Some(oldest) if now.duration_since(oldest.get().0) >= DUE => oldest.remove().1.notify_one(),
+                _ => break,
+            }
+        }
+        let (number, displaced) = (under_way.next, Arc::new(Notify::new()));
+        under_way.next += 1;
+        under_way.all.insert(number, (now, Arc::clone(&displaced)));
+        Handshake(Some((self, number, displaced)))
     }
 }
 
@@ -118,6 +161,22 @@ mod tests {
         assert!(turnstile.enter(peer("10.0.0.1:3")).is_some());
         drop(two);
         assert!(lock(&turnstile.open).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_handshake_gives_way_once_it_has_had_its_time() {
+        let turnstile = Turnstile::new(Limits { per_client: 0, handshakes: 2 });
+        let displaced =
+            async |handshake: &Handshake<'_>| tokio::time::timeout(Duration::ZERO, handshake.displaced()).await.is_ok();
+        let (one, two) = (turnstile.handshake(), turnstile.handshake());
+        let three = turnstile.handshake();
+        assert!(!displaced(&one).await, "a crowd that comes all at once is served");
+        tokio::time::advance(DUE).await;
+        let four = turnstile.handshake();
+        assert!(displaced(&one).await && displaced(&two).await);
+        assert!(!displaced(&three).await && !displaced(&four).await);
+        drop((one, two, three, four));
+        assert!(lock(&turnstile.under_way).all.is_empty());
     }
 
     #[test]

@@ -131,10 +131,13 @@ impl Door {
                 dialled = Some(app);
             }
         }
-        let place = self.turnstile.handshake(&socket).await.map_err(Failure::Greeting)?;
+        let place = self.turnstile.handshake();
         let began = Instant::now();
         let must_name_protocol = !direct.is_empty();
-        let tls = TlsStream::accept_after(socket, config, direct).await.map_err(Failure::Handshake)?;
+        let tls = tokio::select! {
+            tls = TlsStream::accept_after(socket, config, direct) => tls.map_err(Failure::Handshake)?,
+            () = place.displaced() => return Err(Failure::Timeout),
+        };
         if must_name_protocol && tls.facts().alpn.as_deref() != Some(b"postgresql".as_slice()) {
             // Without the name, a browser could be made to talk to the database (ALPACA, CVE-2021-3618).
             let error = io::Error::new(io::ErrorKind::InvalidData, "direct TLS without ALPN postgresql");

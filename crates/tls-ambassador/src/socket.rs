@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connected stream socket.
@@ -75,25 +75,6 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.local_addr().map(PeerAddress::Ip),
             Self::Unix(_) => Ok(PeerAddress::Unix),
-        }
-    }
-
-    /// Returns when there is something to read, an end or an error among it, and leaves it there. Cancel safe.
-    ///
-    /// # Errors
-    /// When the socket is broken.
-    pub async fn readable(&self) -> io::Result<()> {
-        use rustix::net::{RecvFlags, recv};
-        // tokio takes a fresh socket for readable until a read has said otherwise.
-        match self {
-            Self::Tcp(stream) => {
-                let look = || Ok(recv(stream, &mut [0; 1], RecvFlags::PEEK)?);
-                stream.async_io(Interest::READABLE, look).await.map(drop)
-            }
-            Self::Unix(stream) => {
-                let look = || Ok(recv(stream, &mut [0; 1], RecvFlags::PEEK)?);
-                stream.async_io(Interest::READABLE, look).await.map(drop)
-            }
         }
     }
 

@@ -89,7 +89,8 @@ impl Pool {
             let oldest = self.idle.borrow().front().map_or_else(Instant::now, |(_, since)| *since);
             tokio::select! {
                 () = self.taken.notified() => {}
-                () = self.one_ended() => {}
+                // A server that ends every session at once must not be asked for one without end.
+                () = self.one_ended() => tokio::time::sleep(PAUSE).await,
                 () = tokio::time::sleep_until(oldest + OLDEST) => drop(self.idle.borrow_mut().pop_front()),
                 // The store lives as long as the process.
                 _ = files.changed() => self.idle.borrow_mut().clear(),

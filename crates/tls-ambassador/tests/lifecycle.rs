@@ -173,6 +173,23 @@ fn a_delay_that_leaves_nothing_of_the_grace_is_refused() {
 }
 
 #[test]
+fn a_missing_command_and_a_wrong_place_for_a_socket_are_told_as_what_they_are() {
+    for arguments in [&[][..], &["check"]] {
+        let exit = run(arguments);
+        assert_eq!((exit.code, exit.stderr.lines().next()), (Some(2), Some("error: a command is missing")));
+    }
+    let pki = pki();
+    let flags: Vec<&str> = pki.flags.iter().map(String::as_str).collect();
+    let base =
+        ["server", "--listen", "unix:/nowhere/s.sock", "--target", "127.0.0.1:1", "--admin-listen", "127.0.0.1:0"];
+    let exit = run(&[base.as_slice(), &flags].concat());
+    assert_eq!(exit.code, Some(1));
+    let expected = "error: cannot listen on unix:/nowhere/s.sock: No such file or directory (os error 2)\n\
+                    hint: its folder must be there and writable, and nothing but a socket in its place\n";
+    assert!(exit.stderr.ends_with(expected), "{}", exit.stderr);
+}
+
+#[test]
 fn several_pairs_share_one_process() {
     let pki = pki();
     let (one, two) = (Echo::start(), Echo::start());

@@ -135,7 +135,7 @@ fn s47_metrics_are_prometheus_and_the_other_ways_are_refused_by_name() {
         "--allow-policy",
         "--syslog",
         "--proxy",
-        "--keystore",
+        "--allow-query",
     ] {
         let exit = run(&["server", "--listen", "127.0.0.1:0", "--target", "127.0.0.1:1", flag, "x"]);
         let first = exit.stderr.lines().next().unwrap_or_default().to_owned();
