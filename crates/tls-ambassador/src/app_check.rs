@@ -15,6 +15,7 @@ use kit_run::Error;
 
 use crate::fetch::{Question, get};
 use crate::jwt::address::Url;
+use crate::proxy::Proxy;
 use crate::target::Target;
 
 /// Pause between two questions.
@@ -42,6 +43,8 @@ pub struct AppCheck {
     pub page: Option<Url>,
     /// Addresses that must take connections.
     pub targets: Vec<Target>,
+    /// On the way to them.
+    pub proxy: Option<Proxy>,
 }
 
 impl AppCheck {
@@ -56,7 +59,7 @@ impl AppCheck {
                 .hint("the app behind the door speaks plain HTTP; write http://"));
         }
         let targets = if ready_check_target { targets.into_iter().cloned().collect() } else { Vec::new() };
-        Ok(AppCheck { page: target_status, targets })
+        Ok(AppCheck { page: target_status, targets, proxy: None })
     }
 
     /// Readiness does not depend on the app.
@@ -74,7 +77,8 @@ impl AppCheck {
             ask_page(page).await.map_err(|reason| format!("{page} {reason}"))?;
         }
         for target in &self.targets {
-            target.dial(PATIENCE).await.map_err(|error| format!("{target} takes no connection: {error}"))?;
+            let dialled = target.dial_through(self.proxy.as_ref(), PATIENCE).await;
+            dialled.map_err(|error| format!("{target} takes no connection: {error}"))?;
         }
         Ok(())
     }

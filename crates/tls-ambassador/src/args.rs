@@ -336,6 +336,10 @@ pub struct ClientArgs {
     #[arg(long, help_heading = "Server")]
     pub disable_authentication: bool,
 
+    /// Not ready unless every --target takes a connection; tried every second
+    #[arg(long, help_heading = "Readiness")]
+    pub ready_check_target: bool,
+
     /// Reach the targets through this proxy: http://HOST:PORT (CONNECT) or socks5://HOST:PORT, with USER:PASSWORD@ before HOST where it wants that; names are resolved there
     #[arg(long, value_name = "URL")]
     pub proxy: Option<Proxy>,

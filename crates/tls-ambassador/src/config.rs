@@ -112,6 +112,8 @@ pub struct ClientConfig {
     pub policy: Policy,
     /// The certificate of the local side, where that speaks TLS too.
     pub local: Option<(PathBuf, PathBuf)>,
+    /// What readiness asks of the targets.
+    pub app_check: AppCheck,
     /// On the way to the targets.
     pub proxy: Option<Proxy>,
     /// Sessions to each target that are open in advance.
@@ -372,6 +374,7 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
             door,
             override_server_name,
             disable_authentication,
+            ready_check_target,
             verify_cn,
             verify_ou,
             verify_dns,
@@ -429,12 +432,17 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
             (files, identity.alpn)
         };
         Ok(Self {
-            door,
             identities: identities.into_iter().map(files).collect(),
             policy,
             local,
+            app_check: AppCheck {
+                page: None,
+                targets: door.pairs.iter().filter(|_| ready_check_target).map(|pair| pair.target.clone()).collect(),
+                proxy: proxy.clone(),
+            },
             proxy,
             pool_warm: usize::from(pool_warm),
+            door,
             server_names,
             pins: verify_spki_pin,
             rules,

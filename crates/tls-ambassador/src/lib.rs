@@ -261,6 +261,7 @@ fn tunnel(cx: &Context, config: ClientConfig) -> Result<(), Error> {
     if config.test_connections {
         test_connections(&config, &stores)?;
     }
+    let checking = app_check::follow(config.app_check.clone(), &admin);
     let materials: Vec<_> = stores.iter().map(Store::subscribe).collect();
     let local_material = local.as_ref().map(Store::subscribe);
     let door = config.door.clone();
@@ -274,7 +275,7 @@ fn tunnel(cx: &Context, config: ClientConfig) -> Result<(), Error> {
     let mut all = kept(&stores);
     all.extend(local.iter().chain(&shown).map(|store| store as &dyn lifecycle::Kept));
     let shown = shown.as_ref().map(Store::subscribe);
-    lifecycle::serve(cx, lifecycle::Outside { admin, shown }, &door, &all, std::future::pending(), doors)
+    lifecycle::serve(cx, lifecycle::Outside { admin, shown }, &door, &all, checking, doors)
 }
 
 /// What a subscriber of a store sees.

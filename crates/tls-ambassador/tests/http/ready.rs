@@ -56,6 +56,20 @@ fn a_target_that_takes_no_connection_is_not_ready_in_tcp_mode_too() {
 }
 
 #[test]
+fn a_tunnel_may_wait_for_its_database_before_it_is_ready() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let door = Door::start("client", &target, &["--override-server-name", "localhost", "--ready-check-target"]);
+    let why = format!("app: {target} takes no connection: ");
+    eventually("not ready, and why", PATIENCE, || {
+        kit_test::try_http_get(door.admin, "/readyz").is_ok_and(|answer| answer.body.starts_with(&why))
+    });
+    let _echo = Echo::on(TcpListener::bind(&target).unwrap());
+    door.ready();
+}
+
+#[test]
 fn a_page_over_tls_is_refused_in_one_line() {
     let check = ["check", "server", "--listen", ":0", "--target", "127.0.0.1:1", "--cert", "c", "--key", "k"];
     let exit = run(&[&check[..], &["--disable-authentication", "--target-status", "https://localhost/x"]].concat());
