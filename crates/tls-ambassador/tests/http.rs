@@ -1,6 +1,8 @@
 //! `--mode http` as a process: raw bytes in, raw bytes out, with clients and apps that share no code with it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 
+#[path = "http/desync.rs"]
+mod desync;
 #[path = "http/ends.rs"]
 mod ends;
 #[path = "http/framing.rs"]
