@@ -211,7 +211,7 @@ async fn answer(open: Open, request: H2Request<Incoming>) -> H2Response<H2Body> 
             let entry = asked.entry.take().or_else(|| streams.http.entry(&streams.caller, "HTTP/2", None));
             asked.entry.set(entry);
             asked.answered(&streams.http, refusal.status, (0, 0), None);
-            if grpc { h2_app::grpc_answer(refusal) } else { own_answer(refusal, advice.as_ref()) }
+            if grpc { h2_app::grpc_answer(refusal) } else { own_answer(refusal, advice.as_ref(), method) }
         }
     }
 }
@@ -369,13 +369,18 @@ fn joined_cookies(parts: &request::Parts) -> Option<Vec<u8>> {
     (several.len() > 1).then(|| several.join(&b"; "[..]))
 }
 
-fn own_answer(refusal: Refusal, advice: Option<&Advice>) -> H2Response<H2Body> {
-    let mut response = H2Response::new(H2Body::own(reply::body(refusal)));
+fn own_answer(refusal: Refusal, advice: Option<&Advice>, method: Method) -> H2Response<H2Body> {
+    let body = reply::body(refusal);
+    let length = HeaderValue::from(body.len());
+    // Data behind the head of an answer to HEAD is an error of the protocol.
+    let body = if method == Method::Head { H2Body::none() } else { H2Body::own(body) };
+    let mut response = H2Response::new(body);
     if let Ok(status) = hyper::StatusCode::from_u16(refusal.status) {
         *response.status_mut() = status;
     }
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, length);
     if let Some((name, value)) = advice
         && let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
     {

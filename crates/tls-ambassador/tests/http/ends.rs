@@ -178,3 +178,16 @@ fn f22_early_hints_reach_clients_that_can_have_them() {
     // Not over HTTP/2: the library cannot send them, and the answer must not suffer.
     assert_eq!(lab.curl(&["--http2"], "/"), "page");
 }
+
+#[test]
+fn g16_a_refusal_of_a_head_request_has_no_body() {
+    let app = App::echo();
+    let lab = Lab::open(&app, &["--rate-limit", "1/h"]);
+    assert_eq!(lab.status(&[], "/"), "200");
+    for http in ["--http1.1", "--http2"] {
+        let head = lab.curl(&[http, "--head", "--write-out", "size=%{size_download} error=%{errormsg}."], "/");
+        assert!(head.contains(" 429 ") && head.contains("size=0 error=."), "{http}: {head}");
+    }
+    let outcome = play(&lab, "refused_head");
+    assert_eq!(outcome[0], serde_json::json!(["429", "", "ended"]), "{outcome}");
+}

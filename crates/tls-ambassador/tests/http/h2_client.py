@@ -293,6 +293,11 @@ def stuck_upload():
     return client.finish(stuck)
 
 
+def refused_head():
+    client = Client()
+    return client.finish(client.request(method="HEAD"))
+
+
 def large_header():
     client = Client()
     return client.finish(client.request(headers=[("x-large", "x" * 100_000)])) + [client.goaway]
