@@ -86,7 +86,8 @@ pub(crate) fn pump<E: Engine>(engine: &mut E, incoming: &mut [u8], plain: &mut V
             // Early data is never offered, so this state cannot come; blocked and idle mean "more bytes, please".
             Ok(_) => Some(Ok(false)),
             Err(error) => {
-                drain_alerts(engine, out);
+                used += std::mem::take(&mut discard);
+                drain_alerts(engine, &mut incoming[used..], out);
                 Some(Err(error))
             }
         };
@@ -97,11 +98,20 @@ pub(crate) fn pump<E: Engine>(engine: &mut E, incoming: &mut [u8], plain: &mut V
     }
 }
 
-fn drain_alerts<E: Engine>(engine: &mut E, out: &mut Vec<u8>) {
-    while let Ok(ConnectionState::EncodeTlsData(mut data)) = engine.process(&mut []).state {
-        if encode(out, |buffer| data.encode(buffer)).is_err() {
-            break;
+/// rustls may hold messages of the flight that it refused, by their places in the received bytes: these must be there when it is
+/// asked for the alert.
+fn drain_alerts<E: Engine>(engine: &mut E, incoming: &mut [u8], out: &mut Vec<u8>) {
+    let mut used = 0;
+    loop {
+        let UnbufferedStatus { discard, state, .. } = engine.process(&mut incoming[used..]);
+        let encoded = match state {
+            Ok(ConnectionState::EncodeTlsData(mut data)) => encode(out, |buffer| data.encode(buffer)).is_ok(),
+            _ => false,
+        };
+        if !encoded {
+            return;
         }
+        used += discard;
     }
 }
 

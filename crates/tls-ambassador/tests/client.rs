@@ -289,6 +289,37 @@ fn two_ambassadors_agree_on_the_post_quantum_exchange() {
     assert!(said.contains("\"ok\": false"), "{said}");
 }
 
+/// rustls sends a flight of several messages as one record, OpenSSL one record for each: what follows a refused certificate is then
+/// already there. It once made a connection end by a fault of ours.
+#[test]
+fn a_certificate_that_is_refused_in_the_middle_of_a_flight_is_refused_in_order() {
+    let pki = pki();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = Authority::new(elsewhere.path(), "other");
+    let echo = support::Echo::start();
+    let ours =
+        ["--cert", text(&pki.server1.cert), "--key", text(&pki.server1.key), "--cacert", pki.ca(), "--allow-all"];
+    let server = Door::start("server", &echo.target(), &ours).ready();
+    // The client distrusts the server.
+    let distrust = ["--cacert", text(&other.ca.cert)];
+    let tunnel = Door::start("client", &format!("localhost:{}", server.port), &distrust).ready();
+    assert!(!works(&tunnel));
+    assert_eq!(tunnel.metric("tls_ambassador_handshake_failures_total{reason=\"unknown_ca\""), 1.0);
+    server.process.wait_for_stderr("reason=\"peer_distrusts\"", PATIENCE);
+    // The server distrusts the client.
+    let stranger = other.issue("client1");
+    let strange = ["--cert", text(&stranger.cert), "--key", text(&stranger.key)];
+    assert!(!works(&pki.tunnel(server.port, &strange)));
+    eventually("counted", PATIENCE, || {
+        server.metric("tls_ambassador_handshake_failures_total{reason=\"unknown_ca\"") == 1.0
+    });
+    let known = ["--cert", text(&pki.client1.cert), "--key", text(&pki.client1.key)];
+    assert!(works(&pki.tunnel(server.port, &known)));
+    for door in [&server, &tunnel] {
+        assert!(!door.process.stderr().contains("panicked"), "{}", door.process.stderr());
+    }
+}
+
 #[test]
 fn a_stalled_reader_does_not_grow_the_tunnel() {
     let pki = pki();
