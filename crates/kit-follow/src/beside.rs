@@ -30,7 +30,7 @@ impl<S: Sink> Engine<S> {
         // events, until it finds nothing more.
         for _ in 0..5 {
             let before = found.len();
-            let whole = self.scan(target, &mut found)?;
+            let whole = self.scan(target, &mut found)? && found.iter().all(Candidate::has_its_name);
             let moved = self.siblings_moved(target)? || (self.watcher.is_none() && found.len() > before);
             if whole && !moved {
                 break;
@@ -139,8 +139,11 @@ impl<S: Sink> Engine<S> {
             Err(error) => return Ok(error.kind() != ErrorKind::NotFound),
         };
         if !is_regular(&facts) || self.is_taken(followed, facts.identity) {
-            let ours = self.targets[target].generations.iter_mut().find(|one| one.identity.same(facts.identity));
+            let followed = &mut self.targets[target];
+            let ours = followed.generations.iter_mut().find(|one| one.identity.same(facts.identity));
             ours.into_iter().for_each(|one| one.name = path.file_name().map(OsStr::to_owned));
+            let copy = followed.copies.iter_mut().find(|one| one.identity().same(facts.identity));
+            copy.into_iter().for_each(|one| one.file.path.clone_from(&path));
             return Ok(true);
         }
         if let Some(at) = followed.known_as(facts.identity) {
@@ -161,7 +164,8 @@ impl<S: Sink> Engine<S> {
         // The name may have passed to another file since.
         let Ok(now) = Facts::of(&file) else { return Ok(true) };
         let passed_on = !now.identity.same(facts.identity);
-        let again = found.iter().any(|other| other.facts.identity.same(now.identity));
+        let same = found.iter_mut().find(|other| other.facts.identity.same(now.identity));
+        let again = same.map(|other| other.path.clone_from(&path)).is_some();
         if again || (passed_on && (self.is_taken(followed, now.identity) || followed.known_as(now.identity).is_some()))
         {
             return Ok(true);

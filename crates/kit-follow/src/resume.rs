@@ -9,11 +9,12 @@ use crate::copies::Copy;
 use crate::engine::Engine;
 use crate::generation::{Kind, is_regular};
 use crate::gz;
-use crate::identity::{Facts, Identity, Trace, read_at};
+use crate::identity::{Facts, Identity, Print, Trace, read_at};
 use crate::lines::LineEnd;
 use crate::reconcile::{Candidate, fits};
 use crate::sink::Sink;
-use crate::state::Saved;
+use crate::state::{START_BYTES, Saved};
+use crate::target::Known;
 
 /// Files from before the first start that the state file remembers, the youngest.
 const HISTORY_KEPT: usize = 8;
@@ -134,6 +135,7 @@ impl<S: Sink> Engine<S> {
                 }
             }
         }
+        self.pass_over_twins(target, &mut pieces)?;
         match_shorter(&mut pieces, &records, &mut found)?;
         match_unread(&mut pieces, &records, &mut found);
         self.give_up_lost(target, &records, &found);
@@ -172,6 +174,24 @@ impl<S: Sink> Engine<S> {
         self.take_up_copies(target, unmatched)
     }
 
+    /// A file that is just being compressed is there twice: what is compressed of it is not read.
+    fn pass_over_twins(&mut self, target: usize, pieces: &mut Vec<Piece>) -> Result<(), FollowError> {
+        let mut at = 0;
+        while at < pieces.len() {
+            let piece = &pieces[at].candidate;
+            let plain = pieces.iter().filter(|one| !one.candidate.compressed && piece.compressed);
+            let twins: std::io::Result<Vec<bool>> =
+                plain.map(|one| gz::begins(&piece.file, &one.candidate.file, self.config.head)).collect();
+            if pieces[at].record.is_none() && twins.map_err(FollowError::Read)?.contains(&true) {
+                let twin = pieces.remove(at);
+                self.set_aside(target, &twin.candidate)?;
+            } else {
+                at += 1;
+            }
+        }
+        Ok(())
+    }
+
     /// Copies that no record remembers: of what the log holds now, made while nobody looked, or history. Each comes with its
     /// place among the generations.
     fn take_up_copies(&mut self, target: usize, unmatched: Vec<(usize, Candidate, bool)>) -> Result<(), FollowError> {
@@ -202,11 +222,15 @@ impl<S: Sink> Engine<S> {
         let Piece { candidate, live, .. } = piece;
         let facts = candidate.facts;
         match record {
-            Some((slot, saved))
-                if saved.closed && !live && (copy || candidate.compressed || facts.size <= saved.trace.offset) =>
-            {
-                let trace = Trace { identity: facts.identity, ..saved.trace };
-                self.targets[target].remember(trace, Some(slot), copy);
+            Some((slot, saved)) if is_done(&candidate, live, copy, &saved) => {
+                if facts.size < saved.trace.offset {
+                    // Only as far as it goes it is known.
+                    let known = Known::of(self.trace_beside(&candidate)?, &facts);
+                    self.targets[target].learn(Known { slot: Some(slot), copy: true, ..known });
+                } else {
+                    let trace = Trace { identity: facts.identity, ..saved.trace };
+                    self.targets[target].remember(trace, Some(slot), copy);
+                }
                 return Ok(());
             }
             Some((slot, saved)) => {
@@ -244,17 +268,24 @@ impl<S: Sink> Engine<S> {
     }
 }
 
-/// A file that was compressed before the last of it was written and read is shorter than what its record remembers.
+/// Whether all of a file was handed over, so that it need not be opened: it was closed, or it is a copy of what was read.
+fn is_done(candidate: &Candidate, live: bool, copy: bool, saved: &Saved) -> bool {
+    let no_more = candidate.facts.size <= saved.trace.offset;
+    let itself = candidate.facts.identity.same(saved.trace.identity);
+    let closed = saved.closed && (copy || candidate.compressed || no_more);
+    !live && (closed || (!itself && !candidate.compressed && no_more))
+}
+
+/// A file that was copied or compressed before the last of it was written and read is shorter than what its record remembers.
 fn match_shorter(pieces: &mut [Piece], records: &[(usize, Saved)], found: &mut [bool]) -> Result<(), FollowError> {
     for (at, (_, saved)) in records.iter().enumerate() {
         if found[at] || saved.start.bytes == 0 {
             continue;
         }
-        for piece in pieces.iter_mut().filter(|piece| piece.record.is_none() && piece.candidate.compressed) {
-            let Candidate { file, facts, .. } = &piece.candidate;
+        for piece in pieces.iter_mut().filter(|piece| piece.record.is_none() && !piece.live) {
             // Younger content may begin alike.
-            let older = facts.modified <= saved.modified;
-            if older && gz::begins_with(file, saved.start, saved.trace.offset).map_err(FollowError::Read)? {
+            let older = piece.candidate.facts.modified <= saved.modified;
+            if older && is_part(&piece.candidate, saved).map_err(FollowError::Read)? {
                 piece.record = Some(at);
                 found[at] = true;
                 break;
@@ -262,6 +293,19 @@ fn match_shorter(pieces: &mut [Piece], records: &[(usize, Saved)], found: &mut [
         }
     }
     Ok(())
+}
+
+/// Whether a file ends before what a record remembers, and begins as that does.
+fn is_part(candidate: &Candidate, saved: &Saved) -> std::io::Result<bool> {
+    let Candidate { file, facts, compressed, .. } = candidate;
+    if *compressed {
+        return gz::begins_with(file, saved.start, saved.trace.offset);
+    }
+    let whole_head = facts.size >= u64::from(saved.trace.head.bytes);
+    let mut found = vec![0; saved.start.bytes as usize];
+    let read = read_at(file, &mut found, 0)?;
+    let begins = if whole_head { saved.trace.head_fits(file)? } else { Print::of(&found[..read]) == saved.start };
+    Ok(begins && facts.size <= saved.trace.offset)
 }
 
 /// A generation of which nothing was read has no content by which it is known when it was compressed: it is the file between
@@ -306,6 +350,8 @@ fn order_by_truncation(pieces: &mut Vec<Piece>, records: &[(usize, Saved)]) {
 /// Which file a record remembers.
 fn matching(pieces: &[Piece], saved: &Saved, by_identity: bool) -> Result<Option<usize>, FollowError> {
     let trace = &saved.trace;
+    // Many files begin with the same few bytes; of one of which nothing was read there is nothing else to compare.
+    let tells = trace.offset > 0 || trace.head.bytes as usize >= START_BYTES;
     let mut compressed = None;
     for (index, piece) in pieces.iter().enumerate().filter(|(_, piece)| piece.record.is_none()) {
         let candidate = &piece.candidate;
@@ -315,7 +361,7 @@ fn matching(pieces: &[Piece], saved: &Saved, by_identity: bool) -> Result<Option
             if same && (nothing_read || content_fits(candidate, trace)?) {
                 return Ok(Some(index));
             }
-        } else if fits(candidate, trace)? {
+        } else if tells && fits(candidate, trace)? {
             if !candidate.compressed {
                 return Ok(Some(index));
             }

@@ -169,7 +169,7 @@ impl Target {
     /// Where a rotated file of which no event told belongs among the generations by its name: before the first that has a
     /// younger one. `None` where no name can be compared with it.
     pub(crate) fn place_by_name(&self, candidate: &Candidate) -> Option<usize> {
-        let name = candidate.path.file_name().filter(|_| candidate.origin.is_none())?;
+        let name = candidate.path.file_name().filter(|_| candidate.origin.is_none() && candidate.has_its_name())?;
         let mut after = None;
         for (at, generation) in self.generations.iter().enumerate() {
             let other = generation.name.as_deref();
@@ -180,7 +180,7 @@ impl Target {
             }
         }
         // What has no name that tells, but for the file under the log's, was followed before this one was found.
-        let live = usize::from(self.live().is_some());
+        let live = usize::from(self.live().is_some() && !self.has_moved_on());
         after.map(|after| after.max(self.generations.len() - live))
     }
 
