@@ -191,3 +191,40 @@ fn g16_a_refusal_of_a_head_request_has_no_body() {
     let outcome = play(&lab, "refused_head");
     assert_eq!(outcome[0], serde_json::json!(["429", "", "ended"]), "{outcome}");
 }
+
+#[test]
+fn f21_g16_answers_of_every_kind_are_clean_over_http_2_too() {
+    let app = App::start(|head, _| {
+        let (method, path) = head.split_once(' ').unwrap();
+        let answer: &[u8] = match path.split(' ').next().unwrap() {
+            "/204" => b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+            "/205" => b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n",
+            "/304" => b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\nETag: \"x\"\r\n\r\n",
+            "/odd" => b"HTTP/1.1 200\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nUpgrade: h2c\r\nProxy-Connection: x\r\nX_Under: a\r\nX-Empty:\r\nX-High: \xe9\r\nContent-Length: 2\r\n\r\nok",
+            "/close" => return (b"HTTP/1.1 200 OK\r\n\r\nok".to_vec(), true),
+            "/chunked" if method == "HEAD" => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "/chunked" => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            _ if method == "HEAD" => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+            _ => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        };
+        (answer.to_vec(), false)
+    });
+    let lab = Lab::open(&app, &[]);
+    for (path, status, body) in [
+        ("/204", 204, ""),
+        ("/205", 205, ""),
+        ("/304", 304, ""),
+        ("/odd", 200, "ok"),
+        ("/close", 200, "ok"),
+        ("/chunked", 200, "ok"),
+        ("/plain", 200, "ok"),
+    ] {
+        let told = "\n%{http_version} %{http_code} %{errormsg}";
+        let get = lab.curl(&["--http2", "--write-out", told], path);
+        assert_eq!(get, format!("{body}\n2 {status} "), "{path}");
+        let head = lab.curl(&["--http2", "--head", "--write-out", told], path);
+        assert!(head.ends_with(&format!("\n2 {status} ")), "{path}: {head}");
+        let hop = ["x-hop", "keep-alive", "upgrade", "proxy-connection", "transfer-encoding"];
+        assert!(hop.iter().all(|name| !head.to_lowercase().contains(&format!("\n{name}:"))), "{path}: {head}");
+    }
+}
