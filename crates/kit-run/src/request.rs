@@ -118,11 +118,15 @@ pub(crate) fn interpret<A: Tool>(argv: Vec<OsString>, environment: &Environment)
     let settings = file.as_deref().map(A::configuration).transpose()?.unwrap_or_default();
     let settings = Settings { config: A::CONFIG, file: file.unwrap_or_default(), all: settings };
     let (argv, completed) = complete(&command, A::NAME, argv, environment, &settings)?;
-    let parsed = command.try_get_matches_from(std::iter::once(OsString::from(A::NAME)).chain(argv));
+    let argv: Vec<OsString> = std::iter::once(OsString::from(A::NAME)).chain(argv).collect();
+    let parsed = command.try_get_matches_from(&argv);
     let matches = match parsed {
         Ok(matches) => matches,
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            return Ok(Outcome::Print(error.to_string()));
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => return Ok(Outcome::Print(error.to_string())),
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            // Read a second time: the names of all variables are a third of the work of a start, and only help shows them.
+            let named = name_variables(self::command::<A>(), A::NAME).try_get_matches_from(&argv);
+            return Ok(Outcome::Print(named.err().unwrap_or(error).to_string()));
         }
         Err(error) => return Err(refusal(&error, A::NAME, &completed)),
     };
@@ -189,7 +193,7 @@ fn variable(tool: &str, flag: &str) -> String {
     format!("{}_{}", prefix(tool), prefix(flag))
 }
 
-/// The tool's clap command with the common flags, the names of variables in its help, and no abbreviations.
+/// The tool's clap command with the common flags and no abbreviations.
 fn command<A: Tool>() -> Command {
     let mut command = A::command().name(A::NAME).version(env!("CARGO_PKG_VERSION")).args_override_self(true);
     command = command.arg(
@@ -222,7 +226,7 @@ fn command<A: Tool>() -> Command {
                 .help("Time to finish after SIGTERM; what is left then ends the process with code 4"),
         );
     }
-    name_variables(command, A::NAME)
+    command
 }
 
 /// Reads `info` or `info,target=debug`. A lone word must be a level: `Targets` would take a misspelt one for a target.
@@ -271,11 +275,15 @@ fn known_variables(command: &Command, tool: &str) -> Vec<String> {
 
 fn refuse_unknown_names<A: Tool>(command: &Command, environment: &Environment) -> Result<(), Error> {
     let prefix = format!("{}_", prefix(A::NAME));
+    let names = environment.iter().filter_map(|(name, _)| name.to_str());
+    let ours: Vec<&str> = names.filter(|name| name.starts_with(&prefix)).collect();
+    if ours.is_empty() {
+        return Ok(());
+    }
     let mut known = known_variables(command, A::NAME);
     known.push(format!("{prefix}TERMINATION_LOG"));
     known.extend(A::FOREIGN_ENV.iter().map(|name| (*name).to_owned()));
-    let names = environment.iter().filter_map(|(name, _)| name.to_str());
-    for name in names.filter(|name| name.starts_with(&prefix)) {
+    for name in ours {
         if known.iter().any(|other| other == name) || is_service_variable(name) {
             continue;
         }

@@ -183,8 +183,13 @@ fn a_misspelt_level_is_refused_and_not_taken_for_a_target() {
 
 #[test]
 fn help_names_every_variable() {
-    let help = command::<Args>().render_help().to_string();
-    for name in ["LOG_TAILER_POLL", "LOG_TAILER_LABEL", "LOG_TAILER_FILE", "LOG_TAILER_GRACE", "LOG_TAILER_LOG_LEVEL"] {
-        assert!(help.contains(&format!("[env: {name}]")), "{name} is missing in\n{help}");
+    for flag in ["-h", "--help"] {
+        let outcome = interpret::<Args>(vec![flag.into()], &Environment::default());
+        let Ok(Outcome::Print(help)) = outcome else { panic!("{flag} is answered with help") };
+        for name in
+            ["LOG_TAILER_POLL", "LOG_TAILER_LABEL", "LOG_TAILER_FILE", "LOG_TAILER_GRACE", "LOG_TAILER_LOG_LEVEL"]
+        {
+            assert!(help.contains(&format!("[env: {name}]")), "{name} is missing in\n{help}");
+        }
     }
 }
