@@ -6,6 +6,7 @@
 //! handshakes ADDR CA resume x25519 400      one full handshake, then 400 by ticket
 //! handshakes ADDR CA hold   x25519 1000     as full, but all stay open until stdin ends
 //! ```
+//! Two more arguments name a certificate and its key, which are shown to a server that asks.
 //! Prints how long it took in seconds, or why it failed; every answer must be a 200, every handshake of the kind asked for.
 #![allow(clippy::print_stdout, reason = "the measurement reads it")]
 
@@ -20,19 +21,19 @@ use kit_tls::rustls;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 
 type Session = StreamOwned<ClientConnection, TcpStream>;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [address, authority, way, group, count] = arguments.as_slice() else {
-        return Err("usage: handshakes ADDR CA full|resume|hold x25519|hybrid COUNT".into());
+    let [address, authority, way, group, count, own @ ..] = arguments.as_slice() else {
+        return Err("usage: handshakes ADDR CA full|resume|hold x25519|hybrid COUNT [CERT KEY]".into());
     };
     let group: &'static dyn SupportedKxGroup =
         if group == "hybrid" { kx_group::X25519MLKEM768 } else { kx_group::X25519 };
-    let config = Arc::new(config(&PathBuf::from(authority), group, way == "resume")?);
+    let config = Arc::new(config(&PathBuf::from(authority), group, way == "resume", own)?);
     let count: usize = count.parse()?;
     if way == "resume" {
         drop(session(address, &config)?);
@@ -61,16 +62,23 @@ fn config(
     authority: &PathBuf,
     group: &'static dyn SupportedKxGroup,
     resume: bool,
+    own: &[String],
 ) -> Result<ClientConfig, Box<dyn Error>> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(authority)? {
         roots.add(certificate?)?;
     }
     let provider = CryptoProvider { kx_groups: vec![group], ..default_provider() };
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match own {
+        [certificate, key] => {
+            let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>()?;
+            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key)?)?
+        }
+        _ => builder.with_no_client_auth(),
+    };
     if !resume {
         config.resumption = Resumption::disabled();
     }

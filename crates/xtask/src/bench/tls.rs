@@ -8,18 +8,22 @@ pub mod app;
 pub mod doors;
 pub mod load;
 pub mod table;
+pub mod tokens;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
 
 use super::machine::{Machine, load_note};
 use super::results::Results;
 use crate::workspace;
-use doors::{Door, ENVOY, HAPROXY, HAPROXY_TCP, HITCH, Kind, NGINX, OURS, OURS_TCP, STUNNEL};
+use doors::{
+    Door, ENVOY, HAPROXY, HAPROXY_TCP, HITCH, Kind, NGINX, NGINX_MTLS, OURS, OURS_JWT, OURS_MTLS, OURS_TCP, STUNNEL,
+};
 use load::{Load, Shake};
 
 /// How to measure.
@@ -43,8 +47,9 @@ pub struct Args {
 type Measure = fn(&Load, &Door, &str, &mut Results) -> anyhow::Result<()>;
 
 /// Rows, who takes part, and how; in the order in which they are measured.
-const MEASURES: [(&str, &[&str], Measure); 9] = [
+const MEASURES: [(&str, &[&str], Measure); 11] = [
     ("h1 keep-alive", &[OURS, NGINX, HAPROXY, ENVOY], keep_alive),
+    ("h1 with a token", &[OURS_JWT, OURS], keep_alive),
     ("h1 paced", &[OURS, NGINX, HAPROXY, ENVOY], paced),
     ("h2 one stream", &[OURS, NGINX, HAPROXY, ENVOY], h2_one),
     ("h2 ten streams", &[OURS, NGINX, HAPROXY, ENVOY], h2_ten),
@@ -52,6 +57,7 @@ const MEASURES: [(&str, &[&str], Measure); 9] = [
     ("tcp", &[OURS_TCP, HAPROXY_TCP, HITCH, STUNNEL], keep_alive),
     ("full handshake", &[OURS, NGINX, HAPROXY, ENVOY], full),
     ("hybrid handshake", &[OURS], hybrid),
+    ("mutual handshake", &[OURS_MTLS, NGINX_MTLS], full),
     ("resumed handshake", &[OURS, NGINX, HAPROXY, ENVOY], resumed),
 ];
 
@@ -66,6 +72,7 @@ const IDLE: u32 = 1000;
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("podkit-bench-").tempdir()?;
     certificates(folder.path())?;
+    tokens::make(folder.path())?;
     let (kinds, mut notes) = doors::find(args.binary.as_deref())?;
     notes.push(load_note()?);
     let load = Load::new(folder.path(), args.client.as_deref())?;
@@ -79,7 +86,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let wanted = |name: &str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let app = app::start()?;
     if wanted("memory") {
-        for kind in &kinds {
+        for kind in kinds.iter().filter(|kind| table::COLUMNS.contains(&kind.name)) {
             eprintln!("memory: {}", kind.name);
             // Alone: two processes of one program would share the pages of its file.
             memory(&load, &Door::open(kind, folder.path(), app)?, &mut results)?;
@@ -186,10 +193,15 @@ fn shake(load: &Load, door: &Door, row: &str, results: &mut Results, shake: Shak
     cost(door, row, results, || load.shake(door, shake, HANDSHAKES).map(|()| f64::from(HANDSHAKES)))
 }
 
+/// Time after which a door that nobody uses is idle.
+const SETTLED: Duration = Duration::from_secs(3);
+
 /// KiB before any connection, and with a thousand that are idle after one request each.
 fn memory(load: &Load, door: &Door, results: &mut Results) -> anyhow::Result<()> {
+    std::thread::sleep(SETTLED);
     results.add("memory, idle", door.name, Some(account::pss_kib(door.id())?));
     let held = load.hold(door, IDLE)?;
+    std::thread::sleep(SETTLED);
     results.add("memory, 1000 connections", door.name, Some(account::pss_kib(door.id())?));
     drop(held);
     Ok(())

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
+use super::tokens;
 use crate::bench::results::Program;
 use crate::bench::tail::subjects::{in_path, program};
 use crate::workspace;
@@ -16,8 +17,14 @@ use crate::workspace;
 pub const OURS: &str = "tls-ambassador";
 /// tls-ambassador in tcp mode.
 pub const OURS_TCP: &str = "tls-ambassador, tcp";
+/// tls-ambassador in http mode with client certificates.
+pub const OURS_MTLS: &str = "tls-ambassador, mtls";
+/// tls-ambassador in http mode with tokens.
+pub const OURS_JWT: &str = "tls-ambassador, jwt";
 /// Debian's nginx.
 pub const NGINX: &str = "nginx";
+/// Debian's nginx with client certificates.
+pub const NGINX_MTLS: &str = "nginx, mtls";
 /// Debian's haproxy.
 pub const HAPROXY: &str = "haproxy";
 /// Debian's haproxy in tcp mode.
@@ -74,18 +81,25 @@ impl Kind {
 pub fn find(given: Option<&Path>) -> anyhow::Result<(Vec<Kind>, Vec<String>)> {
     let ours = super::super::ours("tls-ambassador", given)?;
     let mut kinds = Vec::new();
-    for (name, mode) in [(OURS, &["--mode", "http"][..]), (OURS_TCP, &["--mode", "tcp"])] {
+    let token = &["--mode", "http", "--jwt-issuer", tokens::ISSUER, "--jwt-audience", tokens::AUDIENCE][..];
+    for (name, flags) in [
+        (OURS, &["--mode", "http", "--disable-authentication"][..]),
+        (OURS_TCP, &["--mode", "tcp", "--disable-authentication"]),
+        (OURS_MTLS, &["--mode", "http", "--allow-all"]),
+        (OURS_JWT, token),
+    ] {
         kinds.push(Kind {
             name,
             program: ours.clone(),
             config: None,
-            before: &["server", "--disable-authentication", "--threads", "2", "--log-level", "warn"],
-            after: mode,
+            before: &["server", "--threads", "2", "--log-level", "warn"],
+            after: flags,
             version: &["--version"],
         });
     }
     for (name, file, config, before, version) in [
         (NGINX, "nginx", "nginx.conf", &["-c"][..], &["-v"][..]),
+        (NGINX_MTLS, "nginx", "nginx-mtls.conf", &["-c"], &["-v"]),
         (HAPROXY, "haproxy", "haproxy.cfg", &["-db", "-f"], &["-v"]),
         (HAPROXY_TCP, "haproxy", "haproxy-tcp.cfg", &["-db", "-f"], &["-v"]),
         (HITCH, "hitch", "hitch.conf", &["--config"], &["--version"]),
@@ -167,6 +181,11 @@ impl Door {
             let (target, admin) = (format!("127.0.0.1:{app}"), format!("127.0.0.1:{}", kit_test::free_port()));
             command.args(["--listen", &address, "--target", &target, "--admin-listen", &admin]);
             command.arg("--cert").arg(folder.join("tls.crt")).arg("--key").arg(folder.join("tls.key"));
+            match kind.name {
+                OURS_MTLS => drop(command.arg("--cacert").arg(folder.join("ca.crt"))),
+                OURS_JWT => drop(command.arg("--jwt-jwks-file").arg(folder.join(tokens::KEYS))),
+                _ => {}
+            }
         }
         command.args(kind.after).env_clear().env("PATH", workspace::variable("PATH").unwrap_or_default());
         let log = File::create(folder.join(format!("{}.log", kind.name)))?;
@@ -214,7 +233,7 @@ impl Drop for Door {
 fn configure(name: &str, folder: &Path, own: &Path, port: u16, app: u16) -> anyhow::Result<PathBuf> {
     let template = workspace::root().join("tests/bench/tls").join(name);
     let text = fs::read_to_string(&template).with_context(|| format!("cannot read {}", template.display()))?;
-    for file in ["tls.crt", "tls.key", "tls.pem"] {
+    for file in ["ca.crt", "tls.crt", "tls.key", "tls.pem"] {
         fs::copy(folder.join(file), own.join(file))?;
     }
     let text = text.replace("@FOLDER@", &own.to_string_lossy()).replace("@PORT@", &port.to_string());

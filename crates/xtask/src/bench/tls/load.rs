@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 
-use super::doors::Door;
+use super::doors::{Door, NGINX_MTLS, OURS_JWT, OURS_MTLS};
+use super::tokens;
 use crate::image::{Arch, binary};
 use crate::workspace;
 
@@ -76,7 +77,11 @@ impl Load {
     pub fn wrk(&self, door: &Door, script: &str, connections: u32, seconds: u32, path: &str) -> anyhow::Result<Done> {
         let mut wrk = Command::new("wrk");
         wrk.args(["-t", "1", "-c", &connections.to_string(), "-d", &format!("{seconds}s"), "--timeout", "10s", "-s"]);
-        wrk.arg(self.folder.join(script)).arg(format!("https://localhost:{}{path}", door.port));
+        wrk.arg(self.folder.join(script));
+        if door.name == OURS_JWT {
+            wrk.args(["-H", &tokens::header(&self.folder)?]);
+        }
+        wrk.arg(format!("https://localhost:{}{path}", door.port));
         let text = workspace::capture(&mut wrk)?;
         let report: Vec<f64> = text
             .lines()
@@ -138,6 +143,10 @@ impl Load {
         let mut command = Command::new(&self.handshakes);
         command.arg(format!("127.0.0.1:{}", door.port)).arg(self.folder.join("ca.crt"));
         command.args([way, group, &count.to_string()]);
+        if [OURS_MTLS, NGINX_MTLS].contains(&door.name) {
+            // Any certificate of the authority will do, and this is one.
+            command.arg(self.folder.join("tls.crt")).arg(self.folder.join("tls.key"));
+        }
         command
     }
 }

@@ -1,6 +1,8 @@
 //! The table of the README: what was measured, and whether each gate of the specification is met.
 
-use super::doors::{ENVOY, HAPROXY, HAPROXY_TCP, HITCH, NGINX, OURS, OURS_TCP, STUNNEL};
+use super::doors::{
+    ENVOY, HAPROXY, HAPROXY_TCP, HITCH, NGINX, NGINX_MTLS, OURS, OURS_JWT, OURS_MTLS, OURS_TCP, STUNNEL,
+};
 use crate::bench::machine::Machine;
 use crate::bench::results::Results;
 
@@ -19,6 +21,8 @@ enum Gate {
     Ratio(f64, &'static [&'static str]),
     /// At most so much.
     Most(f64),
+    /// Reported only, beside this program and what to call it.
+    Beside(&'static str, &'static str),
     /// Reported only.
     None,
 }
@@ -29,10 +33,18 @@ const fn row(name: &'static str, title: &'static str, unit: &'static str, digits
     Row { name, title, unit, digits, ours: OURS, gate }
 }
 
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 15] = [
     row("h1 keep-alive", "HTTP/1.1, 32 connections, 1 KiB: CPU a request", "us", 1, Gate::Ratio(0.65, DOORS)),
     row("h1 paced", "the same at 5 ms between requests: CPU a request", "us", 1, Gate::None),
     row("h1 paced, p99 ms", "and its 99th percentile", "ms", 2, Gate::Ratio(1.0, &[NGINX, HAPROXY, ENVOY])),
+    Row {
+        name: "h1 with a token",
+        title: "HTTP/1.1 with a token (RS256) in every request: CPU a request",
+        unit: "us",
+        digits: 1,
+        ours: OURS_JWT,
+        gate: Gate::Beside(OURS, "a request without"),
+    },
     row("h2 one stream", "HTTP/2, 32 connections, one stream: CPU a request", "us", 1, Gate::Ratio(1.0, &[NGINX])),
     row("h2 ten streams", "HTTP/2, ten streams each: CPU a request", "us", 1, Gate::Ratio(1.0, &[NGINX])),
     row("bulk", "bodies of 10 MB, 8 connections: CPU a GiB", "s", 2, Gate::Ratio(0.85, &[HAPROXY])),
@@ -52,13 +64,22 @@ const ROWS: [Row; 13] = [
         0,
         Gate::Ratio(0.6, &[NGINX]),
     ),
+    Row {
+        name: "mutual handshake",
+        title: "full handshake with certificates of both sides and one request: CPU",
+        unit: "us",
+        digits: 0,
+        ours: OURS_MTLS,
+        gate: Gate::Beside(NGINX_MTLS, "nginx"),
+    },
     row("resumed handshake", "resumed handshake and one request: CPU", "us", 0, Gate::None),
     row("memory, idle", "memory, idle", "KiB", 0, Gate::Most(2.5 * 1024.0)),
     row("memory, 1000 connections", "memory, 1000 idle connections", "KiB", 0, Gate::Most(12.0 * 1024.0)),
     row("ready", "from exec to the first connection", "ms", 1, Gate::Most(10.0)),
 ];
 
-const COLUMNS: [&str; 4] = [OURS, NGINX, HAPROXY, ENVOY];
+/// The programs that have a column.
+pub const COLUMNS: [&str; 4] = [OURS, NGINX, HAPROXY, ENVOY];
 /// What the archive of an image may weigh; the binary is all that is in it but a few KiB.
 const IMAGE: u64 = 5_000_000;
 
@@ -68,7 +89,16 @@ pub fn of(results: &Results) -> String {
     let mut lines =
         vec![format!("| | {} | gate |", COLUMNS.join(" | ")), format!("|---|{}---|", "---|".repeat(COLUMNS.len()))];
     for row in &ROWS {
-        let columns = if row.name == "tcp" { [OURS_TCP, "", HAPROXY_TCP, ""] } else { COLUMNS };
+        let columns = match row.ours {
+            OURS_TCP => [OURS_TCP, "", HAPROXY_TCP, ""],
+            OURS_MTLS => [OURS_MTLS, NGINX_MTLS, "", ""],
+            OURS_JWT => [OURS_JWT, "", "", ""],
+            _ => COLUMNS,
+        };
+        // A row that is younger than the results.
+        if matches!(row.gate, Gate::Beside(..)) && results.samples(row.name, row.ours).is_empty() {
+            continue;
+        }
         let mut cells: Vec<String> = columns.iter().map(|program| cell(results, row, program)).collect();
         if row.name == "tcp" {
             cells[1] = format!("hitch {}", cell(results, row, HITCH));
@@ -101,6 +131,9 @@ fn cell(results: &Results, row: &Row, program: &str) -> String {
 fn verdict(results: &Results, row: &Row) -> String {
     match row.gate {
         Gate::None => String::new(),
+        Gate::Beside(peer, what) => {
+            share(results, row, peer).map_or_else(String::new, |share| format!("{share:.2} times {what}"))
+        }
         Gate::Most(most) => {
             let met = results.median(row.name, row.ours).is_some_and(|ours| ours <= most);
             format!("{}: at most {most:.0} {}", word(met), row.unit)
