@@ -1,23 +1,33 @@
 //! Gives back what only the start needed.
 //!
 //! Reading a command line, key files and the rest of a start runs through most of the program once. The kernel maps 16
-//! pages of a program's file around each one that is touched, and they all stay in the process: 4.6 of 5.2 MB of an idle
-//! door. What runs afterwards is mapped again from the page cache when it runs, at the cost of one fault for 64 KiB.
+//! pages of a program's file around each one that is touched, and they all stay in the process: more than all else in an
+//! idle door. What runs afterwards is mapped again from the page cache when it runs, at the cost of one fault for 64 KiB.
 
-#[cfg(target_os = "linux")]
 use std::ffi::{c_int, c_void};
+use std::time::Duration;
+
+/// After this time the threads have begun to wait, and there is no more to the start.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// To be awaited beside the work from the time when it begins.
+pub(crate) async fn once_settled() {
+    tokio::time::sleep(SETTLED).await;
+    forget_the_start();
+}
 
 /// Unmaps the pages of code and constants. They are the program's file, unchanged, and come back when they are touched.
-#[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "no safe interface tells where the program lies; 5.2 MB become less than half")]
-pub(crate) fn forget_the_start() {
+#[expect(
+    unsafe_code,
+    reason = "no safe interface tells where the program lies; an idle door has less than half with it"
+)]
+fn forget_the_start() {
     // SAFETY: the callback has the type that the C library asks for and is given nothing; the library calls it before it
     // returns, with a description of the program that is valid meanwhile.
     unsafe { libc::dl_iterate_phdr(Some(forget), std::ptr::null_mut()) };
 }
 
 /// Called with the program itself first; a value other than 0 ends the iteration.
-#[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "as above")]
 unsafe extern "C" fn forget(program: *mut libc::dl_phdr_info, _size: usize, _nothing: *mut c_void) -> c_int {
     // SAFETY: the C library passes a valid description, whose headers are as many as it says; sysconf only answers.
@@ -38,7 +48,3 @@ unsafe extern "C" fn forget(program: *mut libc::dl_phdr_info, _size: usize, _not
     }
     1
 }
-
-/// Nothing, where nobody has measured it.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn forget_the_start() {}

@@ -155,8 +155,6 @@ where
     let asked_to_quit = config.quitquitquit.then(|| ["/quitquitquit", "/_shutdown"].map(|path| admin.on_post(path)));
 
     let desk = Desk::open(config, shown).await?;
-    // Before the first connection, which may come as soon as there is a listener.
-    crate::footprint::forget_the_start();
     let (bound, files) = bind(config)?;
     let addresses: Vec<String> = bound.iter().map(|bound| bound.address.clone()).collect();
     let names = config.pairs.iter().zip(&addresses).map(|(pair, address)| pair.name.as_ref().unwrap_or(address));
@@ -179,6 +177,7 @@ where
             signals,
             timed(config.timed_reload, &reload),
             when_asked(&asked_to_reload, &reload),
+            crate::footprint::once_settled(),
             work
         );
     };

@@ -408,11 +408,13 @@ impl TlsStream {
         ready!(self.poll_flush_out(cx))?;
         SCRATCH.with_borrow_mut(|scratch| {
             let Scratch { joined, outgoing, .. } = scratch;
-            let plaintext = match parts {
-                [one] => *one,
-                several => {
+            let mut filled = parts.iter().filter(|part| !part.is_empty());
+            let plaintext = match (filled.next(), filled.next()) {
+                // A body without its head is not copied.
+                (Some(one), None) => *one,
+                _ => {
                     joined.clear();
-                    several.iter().for_each(|part| joined.extend_from_slice(part));
+                    parts.iter().for_each(|part| joined.extend_from_slice(part));
                     joined.as_slice()
                 }
             };
