@@ -25,9 +25,10 @@ use crate::socket::Socket;
 
 /// Empty lines tolerated in front of a request (RFC 9112 section 2.2).
 const BLANK_LINES: u8 = 2;
-/// How long and how much of a body nobody wants is read away, so that the client can read our answer.
+/// How long and how much of a body nobody wants is read away, so that the client can read our answer: one that still
+/// sends learns of a reset before it looks for a 413.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 256 * 1024;
+const LINGER_BYTES: usize = 64 << 20;
 
 /// What has to be known of a request while it is answered; its head is rewritten by then.
 #[derive(Debug)]
@@ -252,7 +253,7 @@ impl Connection {
         if piece.done && chunked {
             out.extend_from_slice(b"\r\n");
         }
-        plan.body_bytes = piece.taken as u64;
+        plan.body_bytes = piece.data as u64;
         match self.http.config.max_body_bytes {
             Some(most) if plan.body_bytes > most => Err(refuse(413, "the body is too large")),
             _ => Ok(piece.taken),

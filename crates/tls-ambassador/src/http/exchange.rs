@@ -52,9 +52,9 @@ enum Stage {
 pub(super) struct Done {
     /// The status sent to the client, 0 for none.
     pub(super) status: u16,
-    /// Bytes of the request's body as they came.
+    /// Bytes of the request's body, without chunk framing.
     pub(super) received: u64,
-    /// Bytes of the response's body as they went.
+    /// Bytes of the response's body, without chunk framing.
     pub(super) sent: u64,
     /// When the app's head came; only with an access log.
     pub(super) heard: Option<Instant>,
@@ -252,7 +252,7 @@ impl<'c> Exchange<'c> {
     fn take_body(&mut self) -> Result<(), Refusal> {
         let counted = matches!(self.body, Framing::Length(_));
         let piece = self.body.feed(self.client.inbox.bytes()).map_err(|_| refuse(400, "malformed chunked body"))?;
-        self.body_bytes += piece.taken as u64;
+        self.body_bytes += piece.data as u64;
         if self.client.http.config.max_body_bytes.is_some_and(|most| self.body_bytes > most) {
             return Err(refuse(413, "the body is too large"));
         }
@@ -378,7 +378,6 @@ impl<'c> Exchange<'c> {
             return Err(Outcome::Broken);
         }
         self.client.http.buffers.give_text(&mut reply);
-        self.sent_to_client += taken as u64;
         self.start += taken;
         if self.start == self.end {
             self.start = 0;
@@ -402,6 +401,7 @@ impl<'c> Exchange<'c> {
         if !self.unchunk {
             let piece = framing.feed(bytes).map_err(|_| Outcome::Broken)?;
             self.trailers.extend_from_slice(&bytes[piece.forward..piece.taken]);
+            self.sent_to_client += piece.data as u64;
             if piece.done {
                 self.stage = Stage::Over;
             }
@@ -412,6 +412,7 @@ impl<'c> Exchange<'c> {
             let run = framing.decode(&bytes[taken..]).map_err(|_| Outcome::Broken)?;
             let end = taken + run.skip + run.data;
             reply.extend_from_slice(&bytes[end - run.data..end]);
+            self.sent_to_client += run.data as u64;
             taken = end;
         }
         if framing.is_done() {

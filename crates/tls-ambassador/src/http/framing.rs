@@ -49,6 +49,8 @@ pub struct Piece {
     pub taken: usize,
     /// Bytes of `taken`, from its start, in front of the trailer section: what a caller that drops trailers passes on.
     pub forward: usize,
+    /// Bytes of `taken` that are data and not framing.
+    pub data: usize,
     /// The body ended with the last byte of `taken`.
     pub done: bool,
 }
@@ -114,8 +116,11 @@ impl Framing {
     /// When the chunk grammar is broken; nothing of `bytes` may then be passed on.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Piece, Fault> {
         match self {
-            Framing::Done => Ok(Piece { taken: 0, forward: 0, done: true }),
-            Framing::UntilClose => Ok(Piece { taken: bytes.len(), forward: bytes.len(), done: false }),
+            Framing::Done => Ok(Piece { taken: 0, forward: 0, data: 0, done: true }),
+            Framing::UntilClose => {
+                let all = bytes.len();
+                Ok(Piece { taken: all, forward: all, data: all, done: false })
+            }
             Framing::Length(left) => {
                 let taken = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 *left -= taken as u64;
@@ -123,13 +128,15 @@ impl Framing {
                 if done {
                     *self = Framing::Done;
                 }
-                Ok(Piece { taken, forward: taken, done })
+                Ok(Piece { taken, forward: taken, data: taken, done })
             }
             Framing::Chunked(chunked) => {
-                let mut taken = 0;
-                let mut forward = 0;
+                let (mut taken, mut forward, mut data) = (0, 0, 0);
                 while taken < bytes.len() && chunked.at != At::End {
-                    taken += chunked.step(&bytes[taken..])?;
+                    let in_data = chunked.at == At::Data;
+                    let step = chunked.step(&bytes[taken..])?;
+                    taken += step;
+                    data += if in_data { step } else { 0 };
                     if !chunked.in_trailers() {
                         forward = taken;
                     }
@@ -138,7 +145,7 @@ impl Framing {
                 if done {
                     *self = Framing::Done;
                 }
-                Ok(Piece { taken, forward, done })
+                Ok(Piece { taken, forward, data, done })
             }
         }
     }
@@ -306,7 +313,7 @@ mod tests {
     #[test]
     fn a_chunked_body_ends_at_its_last_crlf_and_leaves_the_next_request() {
         let body = b"5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\n";
-        assert_eq!(whole(body), Ok(Piece { taken: 15, forward: 13, done: true }));
+        assert_eq!(whole(body), Ok(Piece { taken: 15, forward: 13, data: 5, done: true }));
         assert_eq!(byte_by_byte(body), Ok((15, true)));
         assert_eq!(data_of(b"5\r\nhello\r\nA;x=\"y\"\r\n0123456789\r\n0\r\n\r\n"), b"hello0123456789");
     }
@@ -395,8 +402,8 @@ mod tests {
     #[test]
     fn a_counted_body_takes_exactly_its_length() {
         let mut framing = Framing::length(5);
-        assert_eq!(framing.feed(b"hel").unwrap(), Piece { taken: 3, forward: 3, done: false });
-        assert_eq!(framing.feed(b"loGET").unwrap(), Piece { taken: 2, forward: 2, done: true });
+        assert_eq!(framing.feed(b"hel").unwrap(), Piece { taken: 3, forward: 3, data: 3, done: false });
+        assert_eq!(framing.feed(b"loGET").unwrap(), Piece { taken: 2, forward: 2, data: 2, done: true });
         assert!(framing.is_done());
         assert!(Framing::length(0).is_done());
     }
