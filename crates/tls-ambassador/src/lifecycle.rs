@@ -440,7 +440,7 @@ impl<'a> Life<'a> {
             }
             Err(error) => {
                 self.metrics.refused(error);
-                let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+                let cause = std::error::Error::source(error).map(ToString::to_string);
                 tracing::error!(%error, cause, "reload refused: the files before stay in use");
             }
         }

@@ -86,8 +86,7 @@ pub(crate) fn pump<E: Engine>(engine: &mut E, incoming: &mut [u8], plain: &mut V
             // Early data is never offered, so this state cannot come; blocked and idle mean "more bytes, please".
             Ok(_) => Some(Ok(false)),
             Err(error) => {
-                used += std::mem::take(&mut discard);
-                drain_alerts(engine, &mut incoming[used..], out);
+                drain_alerts(engine, out);
                 Some(Err(error))
             }
         };
@@ -98,20 +97,14 @@ pub(crate) fn pump<E: Engine>(engine: &mut E, incoming: &mut [u8], plain: &mut V
     }
 }
 
-/// rustls may hold messages of the flight that it refused, by their places in the received bytes: these must be there when it is
-/// asked for the alert.
-fn drain_alerts<E: Engine>(engine: &mut E, incoming: &mut [u8], out: &mut Vec<u8>) {
-    let mut used = 0;
-    loop {
-        let UnbufferedStatus { discard, state, .. } = engine.process(&mut incoming[used..]);
-        let encoded = match state {
-            Ok(ConnectionState::EncodeTlsData(mut data)) => encode(out, |buffer| data.encode(buffer)).is_ok(),
-            _ => false,
-        };
-        if !encoded {
+/// Only while there is something to take: without it rustls would look into the received bytes again, where it keeps places of
+/// messages behind the refused one, and would refuse the same record once more.
+fn drain_alerts<E: Engine>(engine: &mut E, out: &mut Vec<u8>) {
+    while engine.state().wants_write() {
+        let Ok(ConnectionState::EncodeTlsData(mut data)) = engine.process(&mut []).state else { return };
+        if encode(out, |buffer| data.encode(buffer)).is_err() {
             return;
         }
-        used += discard;
     }
 }
 

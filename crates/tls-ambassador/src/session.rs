@@ -122,6 +122,8 @@ pub struct TlsStream {
     ended: bool,
     clean: bool,
     closed: bool,
+    /// A record was refused: the alert says so, and the session takes and gives nothing any more.
+    broken: bool,
     traffic: Option<Rc<Traffic>>,
 }
 
@@ -204,6 +206,7 @@ impl TlsStream {
             ended: false,
             clean: false,
             closed: false,
+            broken: false,
             traffic: None,
         };
         let mut sni = None;
@@ -351,7 +354,7 @@ impl TlsStream {
         while !self.ended {
             let read = SCRATCH.with_borrow_mut(|scratch| self.poll_records(cx, &mut scratch.incoming, out));
             if let Err(error) = ready!(read) {
-                self.ended = true;
+                (self.ended, self.broken) = (true, true);
                 return Poll::Ready(Err(error));
             }
             if out.len() > before {
@@ -405,6 +408,9 @@ impl TlsStream {
     /// # Errors
     /// When the socket fails.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, parts: &[&[u8]]) -> Poll<io::Result<()>> {
+        if self.broken {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         ready!(self.poll_flush_out(cx))?;
         SCRATCH.with_borrow_mut(|scratch| {
             let Scratch { joined, outgoing, .. } = scratch;
@@ -500,7 +506,7 @@ impl TlsStream {
     /// # Errors
     /// When the socket fails.
     pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.closed {
+        if !self.closed && !self.broken {
             self.closed = true;
             let Self { side, partial, unsent, .. } = self;
             with_engine!(side, engine => say_goodbye(engine, partial, unsent))
