@@ -26,7 +26,10 @@ impl<S: Sink> Engine<S> {
             let is_last = at + 1 == followed.generations.len();
             let is_live = is_last && followed.presence == Presence::There;
             // Whole lines are handed over first; nothing of a younger generation may come before them.
-            let behind = generation.stream.is_none() && generation.unread() > 0 && self.has_line(target, at)?;
+            let behind = match &generation.stream {
+                Some(_) => !self.is_over(target, at)?,
+                None => generation.unread() > 0 && self.has_line(target, at)?,
+            };
             if behind || generation.in_batch() {
                 return Ok(());
             }
@@ -59,10 +62,14 @@ impl<S: Sink> Engine<S> {
             return Ok(false);
         }
         if generation.kind == Kind::Copy {
-            // The end of a copy goes on in the truncated file: they must go out together.
-            let next_has_line = !is_last && self.has_line(target, at + 1)?;
+            // The end of a copy goes on in the truncated file: they must go out together. Where a copy of that has no line
+            // end either, no rest will come.
+            let next = followed.generations.get(at + 1);
+            let next_has_line = next.is_some() && self.has_line(target, at + 1)?;
+            let next_is_final = next.is_some_and(|next| next.kind == Kind::Copy && next.unread() > 0);
             return Ok(generation.unread() == 0
                 || next_has_line
+                || next_is_final
                 || generation.grew.elapsed() >= self.config.rotate_wait);
         }
         // While nothing took its name, the writer may well still have it open.

@@ -184,8 +184,12 @@ impl<S: Sink> Engine<S> {
                             result = Step::More;
                             break;
                         }
-                        let next = at.and_then(|at| self.targets[target].generations.get(at + 1));
-                        continuation = next.map(|next| next.number);
+                        let next = at.map(|at| at + 1).filter(|next| *next < self.targets[target].generations.len());
+                        if next.is_some_and(|next| self.has_line(target, next).unwrap_or(false)) {
+                            result = Step::At(Instant::now() + UNDECIDED_PAUSE);
+                            break;
+                        }
+                        continuation = next.map(|next| self.targets[target].generations[next].number);
                     }
                 }
                 // The next generation waits until this one is dry.

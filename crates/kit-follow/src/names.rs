@@ -66,10 +66,11 @@ impl Names {
         self.add(path, entry);
     }
 
-    /// A name went away; `cookie` ties it to the name that came. `own`: it is the log's.
-    pub(crate) fn moved_from(&mut self, path: &Path, cookie: u32, own: bool) {
+    /// A name went away; `cookie` ties it to the name that came. `own`: it is the log's. Returns when the log lost it.
+    pub(crate) fn moved_from(&mut self, path: &Path, cookie: u32, own: bool) -> Option<u64> {
         let entry = if own { Some(self.origin(Origin::Log)) } else { self.entries.remove(path) };
         self.from = Some((cookie, entry));
+        entry.map(|entry| entry.origin.serial()).filter(|_| own)
     }
 
     /// A name beside the log came by a rename.
