@@ -27,8 +27,8 @@ use crate::socket::Socket;
 const BLANK_LINES: u8 = 2;
 /// How long and how much of a body nobody wants is read away, so that the client can read our answer: one that still
 /// sends learns of a reset before it looks for a 413.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 64 << 20;
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER_BYTES: usize = 64 << 20;
 
 /// What has to be known of a request while it is answered; its head is rewritten by then.
 #[derive(Debug)]

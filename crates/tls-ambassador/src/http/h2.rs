@@ -12,13 +12,13 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use httparse::Header;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::http::{HeaderName, HeaderValue, Request as H2Request, Response as H2Response, header, request};
 use hyper::rt::Executor;
 use hyper::service::service_fn;
@@ -28,6 +28,7 @@ use super::access_log::{Ending, Entry};
 use super::authority;
 use super::backend::{self, Tries};
 use super::caller::Caller;
+use super::connection::{LINGER, LINGER_BYTES};
 use super::forward;
 use super::framing::Framing;
 use super::gate::{self, Denial};
@@ -216,6 +217,26 @@ async fn answer(open: Open, request: H2Request<Incoming>) -> H2Response<H2Body> 
     }
 }
 
+/// Reads away for a while what a client still sends of a body that nobody wants. With nobody reading, its stream would be reset as
+/// soon as our answer is out, and curl 7.88 forgets an answer that came before a reset.
+pub(super) fn read_away(body: Incoming) {
+    if body.is_end_stream() {
+        return;
+    }
+    tokio::task::spawn_local(async move {
+        let (mut body, mut left) = (body, LINGER_BYTES);
+        let reading = async {
+            while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+                if left == 0 {
+                    return;
+                }
+            }
+        };
+        let _over = tokio::time::timeout(LINGER, reading).await;
+    });
+}
+
 /// The answer, and what to do about it.
 pub(super) type Failure = (Refusal, Option<Advice>);
 
@@ -228,7 +249,10 @@ async fn pass(open: Open, request: H2Request<Incoming>, asked: &Asked) -> Result
     let framing = loop {
         match head(&open.0, &parts, ended, &mut out, (std::mem::take(&mut first), &asked.entry)) {
             Ok(framing) => break framing,
-            Err(Denial::Refused { refusal, advice }) => return Err((refusal, advice)),
+            Err(Denial::Refused { refusal, advice }) => {
+                read_away(body);
+                return Err((refusal, advice));
+            }
             Err(Denial::KeyWanted(issuer)) => open.0.http.await_key(issuer).await,
         }
     };
@@ -256,7 +280,10 @@ async fn pass(open: Open, request: H2Request<Incoming>, asked: &Asked) -> Result
                 (open, upload) = stream.again();
             }
             Err(None) => return Err((refuse(502, "the app ended the connection"), None)),
-            Err(Some(refusal)) => return Err((refusal, None)),
+            Err(Some(refusal)) => {
+                stream.read_rest_away();
+                return Err((refusal, None));
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use hyper::http::{HeaderMap, HeaderName, HeaderValue, Response as H2Response, he
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::{Fault, Framing};
-use super::h2::{Asked, Open};
+use super::h2::{Asked, Open, read_away};
 use super::h2_app::Relayed;
 use super::request::{MAX_HEADERS, Refusal, Scan, refuse};
 use super::response::Response;
@@ -357,11 +357,20 @@ impl AppStream {
         Ok(data)
     }
 
+    /// What the client still sends is not wanted any more.
+    pub(super) fn read_rest_away(&mut self) {
+        if let Some(body) = self.upload.body.take() {
+            read_away(body);
+        }
+    }
+
     fn finish(&mut self) {
         let reusable = self.app_keeps && self.upload.is_over() && !self.upload_failed && self.rest.is_empty();
-        if let (true, Some(socket)) = (reusable, self.socket.take()) {
+        // Taken in any case: the app's connection is out of step with a request that it did not hear to its end.
+        if let (Some(socket), true) = (self.socket.take(), reusable) {
             self.open.0.pool.give(socket, Instant::now());
         }
+        self.read_rest_away();
     }
 }
 
