@@ -175,7 +175,7 @@ fn begin<D: Serve>(connections: &mut JoinSet<()>, door: &Rc<D>, socket: Socket, 
     });
 }
 
-/// A connection that panicked ends alone; the others of its thread go on.
+/// Built with unwinding, a connection that panicked ends alone; what ships is built without, and ends.
 fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a connection ended by a fault of ours");

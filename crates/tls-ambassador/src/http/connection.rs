@@ -87,7 +87,8 @@ impl Connection {
         self.deadline.set(self.http.config.header_timeout);
         loop {
             let next = match self.head().await {
-                Ok(length) => self.request(length).await,
+                // Boxed: an idle connection has no request under way, and room for one would be 1.1 KB.
+                Ok(length) => Box::pin(self.request(length)).await,
                 Err(NoHead::Over) => return self.close().await,
                 Err(NoHead::Refused(refusal)) => {
                     let entry = self.http.entry(&self.caller, "HTTP/1.1", None);
@@ -268,8 +269,7 @@ impl Connection {
             let reused = idle.is_some();
             let socket = match idle.take() {
                 Some(socket) => socket,
-                // Boxed: rare, and every idle connection would have room for it.
-                None => match Box::pin(backend::dial(&self.http, &self.door, &mut tries)).await {
+                None => match backend::dial(&self.http, &self.door, &mut tries).await {
                     Ok(socket) => socket,
                     Err(_) => return self.fail(plan, refuse(502, "cannot connect to the app"), began).await,
                 },
