@@ -62,9 +62,9 @@ impl<S: Sink> Engine<S> {
         if let Some(olddir) = &self.config.olddir {
             wanted.insert(0, (parent.join(olddir), path.file_name().unwrap_or_default().to_owned()));
         }
-        if self.config.olddir.is_none() && wanted.len() > 1 && self.targets[target].presence == Presence::Unknown {
+        if self.config.olddir.is_none() && wanted.len() > 1 {
             // Files behind a symlink keep their names: what counts them counts upwards.
-            self.targets[target].numbers = Direction::Rising;
+            self.targets[target].numbers = Direction::Counted;
         }
         let Some(watcher) = self.watcher.as_mut() else {
             self.targets[target].places = wanted.into_iter().map(|(folder, name)| (NO_WATCH, folder, name)).collect();

@@ -195,18 +195,19 @@ pub(crate) enum Direction {
     #[default]
     Falling,
     Rising,
+    /// Each file keeps its name, whatever is written to it later.
+    Counted,
 }
 
 impl Direction {
     /// The vote of one look's files, with what earlier ones told as one more; a clear vote is remembered.
     fn is_falling(&mut self, votes: i64) -> bool {
-        if votes.abs() >= 2 {
-            *self = if votes > 0 { Self::Falling } else { Self::Rising };
-        }
         match self {
-            Self::Falling => votes >= -1,
-            Self::Rising => votes > 1,
+            Self::Counted => return false,
+            _ if votes.abs() >= 2 => *self = if votes > 0 { Self::Falling } else { Self::Rising },
+            _ => {}
         }
+        matches!(self, Self::Falling)
     }
 }
 
