@@ -73,8 +73,6 @@ use config::{ClientConfig, ServerConfig, SslCertFile};
 
 impl kit_run::Tool for Args {
     const NAME: &'static str = "tls-ambassador";
-    // A bug met by one connection ends that one; the others go on.
-    const ENDS_AT_PANIC: bool = false;
     const GRACE: Option<Duration> = Some(Duration::from_secs(25));
     const GRACE_ALIASES: &'static [&'static str] = &["shutdown-timeout", "max-sigterm-delay"];
 
