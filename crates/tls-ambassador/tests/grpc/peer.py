@@ -8,7 +8,7 @@ from concurrent import futures
 
 import grpc
 
-cancelled = threading.Event()
+cancelled, heard = threading.Event(), threading.Semaphore(0)
 
 
 def told(context):
@@ -37,7 +37,13 @@ def count(requests, _):
 def tick(_, context):
     for number in range(3):
         yield str(number).encode()
-        time.sleep(0.3)
+        if not heard.acquire(timeout=20):
+            return
+
+
+def hear(_, context):
+    heard.release()
+    return b""
 
 
 def chat(requests, _):
@@ -64,6 +70,7 @@ def app(most_streams=None):
         "Fail": grpc.unary_unary_rpc_method_handler(fail),
         "Count": grpc.stream_unary_rpc_method_handler(count),
         "Tick": grpc.unary_stream_rpc_method_handler(tick),
+        "Heard": grpc.unary_unary_rpc_method_handler(hear),
         "Chat": grpc.stream_stream_rpc_method_handler(chat),
         "Hang": grpc.unary_stream_rpc_method_handler(hang),
         "WasCancelled": grpc.unary_unary_rpc_method_handler(was_cancelled),
@@ -104,8 +111,11 @@ def call(port, ca, scenario):
 
             return {"count": channel.stream_unary(path + "Count")(parts(), timeout=30).decode()}
         if scenario == "tick":
-            start = time.monotonic()
-            return {"at": [round(time.monotonic() - start, 2) for _ in channel.unary_stream(path + "Tick")(b"", timeout=30)]}
+            said = []
+            for word in channel.unary_stream(path + "Tick")(b"", timeout=60):
+                said.append(word.decode())
+                channel.unary_unary(path + "Heard")(b"", timeout=30)
+            return {"said": said}
         if scenario == "chat":
             # Each message is sent when the answer to the one before it has come: nothing may be held back.
             answered, said = threading.Semaphore(1), []
