@@ -8,7 +8,7 @@ use kit_test::{Process, Signal};
 use serde_json::Value;
 
 use super::lab::{App, Lab, PATIENCE};
-use super::support::full;
+use super::support::{full, seed};
 
 /// How often each path stands among `paths`.
 fn counted<'p>(paths: impl Iterator<Item = &'p str>) -> HashMap<&'p str, usize> {
@@ -21,7 +21,7 @@ fn counted<'p>(paths: impl Iterator<Item = &'p str>) -> HashMap<&'p str, usize> 
 
 #[test]
 fn f01_f23_the_app_sees_what_the_log_says_and_nothing_else() {
-    let seed = std::env::var("PODKIT_FUZZ_SEED").map_or(1, |seed| seed.parse::<u64>().unwrap());
+    let seed = seed().unwrap_or(1);
     let count = if full() { 20_000 } else { 400 };
     println!("seed {seed}, {count} connections");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http/desync.py");

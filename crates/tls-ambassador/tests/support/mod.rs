@@ -198,6 +198,11 @@ pub fn full() -> bool {
     variable("PODKIT_FULL").is_some()
 }
 
+/// The seed that a test run is told, for one that failed with another.
+pub fn seed() -> Option<u64> {
+    variable("PODKIT_FUZZ_SEED")?.to_str()?.parse().ok()
+}
+
 #[expect(clippy::disallowed_methods, reason = "what a test run is told, not a tool")]
 fn variable(name: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(name)
