@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::world::{World, banner};
 
 /// A killed tailer may repeat one batch.
-const BATCH: usize = 64 * 1024;
+pub(super) const BATCH: usize = 64 * 1024;
 
 /// One piece of output between two newlines.
 #[derive(Debug)]
