@@ -65,6 +65,9 @@ fn exchange(connection: &mut BufReader<TcpStream>, path: &str) -> anyhow::Result
             length = value.parse().context("the length is no number")?;
         }
     }
+    if status == 0 {
+        bail!("the connection ended without an answer");
+    }
     let mut body = vec![0; length];
     connection.read_exact(&mut body)?;
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
