@@ -3,7 +3,7 @@
 use std::fs;
 
 use xtask::bench::results::Results;
-use xtask::bench::{date, init, readme, tail};
+use xtask::bench::{date, init, readme, tail, tls};
 
 use crate::workspace::root;
 
@@ -29,4 +29,9 @@ fn the_table_of_init_writer_is_made_from_the_committed_results() {
 #[test]
 fn the_table_of_date_adapter_is_made_from_the_committed_results() {
     check("date-adapter", "date", date::table);
+}
+
+#[test]
+fn the_table_of_tls_ambassador_is_made_from_the_committed_results() {
+    check("tls-ambassador", "tls", tls::table::of);
 }
