@@ -37,16 +37,10 @@ fn the_apps_own_page_decides_and_may_change_its_mind() {
     assert!(lab.process.stderr_contains("the app is not well: not ready"));
 }
 
-#[test]
-fn a_target_that_takes_no_connection_is_not_ready_in_tcp_mode_too() {
-    let folder = tempfile::tempdir().unwrap();
-    let pair = Authority::new(folder.path(), "root").issue("server");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = listener.local_addr().unwrap().to_string();
-    drop(listener);
-    let files = ["--cert", text(&pair.cert), "--key", text(&pair.key)];
-    let flags = [&files[..], &["--disable-authentication", "--ready-check-target"]].concat();
-    let door = Door::start("server", &target, &flags);
+/// A door before an app that is not there yet: not ready, with the reason, until the app is.
+fn waits_for_its_app(mode: &str, flags: &[&str]) {
+    let target = format!("127.0.0.1:{}", kit_test::free_port());
+    let door = Door::start(mode, &target, &[flags, &["--ready-check-target"]].concat());
     let why = format!("app: {target} takes no connection: ");
     eventually("not ready, and why", PATIENCE, || {
         kit_test::try_http_get(door.admin, "/readyz").is_ok_and(|answer| answer.body.starts_with(&why))
@@ -56,17 +50,15 @@ fn a_target_that_takes_no_connection_is_not_ready_in_tcp_mode_too() {
 }
 
 #[test]
+fn a_target_that_takes_no_connection_is_not_ready_in_tcp_mode_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Authority::new(folder.path(), "root").issue("server");
+    waits_for_its_app("server", &["--cert", text(&pair.cert), "--key", text(&pair.key), "--disable-authentication"]);
+}
+
+#[test]
 fn a_tunnel_may_wait_for_its_database_before_it_is_ready() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = listener.local_addr().unwrap().to_string();
-    drop(listener);
-    let door = Door::start("client", &target, &["--override-server-name", "localhost", "--ready-check-target"]);
-    let why = format!("app: {target} takes no connection: ");
-    eventually("not ready, and why", PATIENCE, || {
-        kit_test::try_http_get(door.admin, "/readyz").is_ok_and(|answer| answer.body.starts_with(&why))
-    });
-    let _echo = Echo::on(TcpListener::bind(&target).unwrap());
-    door.ready();
+    waits_for_its_app("client", &["--override-server-name", "localhost"]);
 }
 
 #[test]
