@@ -16,7 +16,7 @@ pub enum Verdict {
 }
 
 /// What the operator allows. Rules are alternatives: one that matches is enough.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// `--disable-authentication`: no certificate is asked for.
     pub everyone: bool,

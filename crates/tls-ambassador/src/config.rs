@@ -9,10 +9,9 @@ use kit_tls::rustls::pki_types::ServerName;
 use kit_units::ListenAddress;
 
 use crate::access::{Access, Rules};
+use crate::admission::{Flags, ServerIdentity, checked_access};
 use crate::app_check::AppCheck;
-use crate::args::{
-    ClientArgs, ClientAuth, Compat, DoorArgs, Excess, Mode, ProxyIn, ProxyOut, ServerArgs, StartTls, Switch,
-};
+use crate::args::{ClientArgs, Compat, DoorArgs, Excess, Mode, ProxyIn, ProxyOut, ServerArgs, StartTls, Switch};
 use crate::http::{HttpArgs, HttpConfig};
 use crate::journal::Hush;
 use crate::jwt::block::Block;
@@ -77,18 +76,14 @@ pub struct ServerConfig {
     pub door: DoorConfig,
     /// What is inside TLS.
     pub mode: Mode,
-    /// Certificates, authorities and protocols to offer; each pair names one of them.
-    pub identities: Vec<(kit_tls::server::Files, Vec<Vec<u8>>)>,
+    /// Certificates, and who is let in; each pair names one of them.
+    pub identities: Vec<ServerIdentity>,
     /// Versions and key exchanges.
     pub policy: Policy,
-    /// Whether clients are asked.
-    pub client_auth: kit_tls::server::ClientAuth,
-    /// Whether clients get session tickets.
+    /// Whether clients that are asked for no certificate get session tickets.
     pub tickets: bool,
     /// Whether unknown server names are refused.
     pub strict_names: bool,
-    /// Who may in.
-    pub access: Access,
     /// What readiness asks of the app.
     pub app_check: AppCheck,
     /// What the target is told.
@@ -172,19 +167,11 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             // As everywhere else: the flag, else what the machine says, else the public authorities.
             jwt.authorities = jwt.authorities.take().or_else(|| ssl_cert_file.clone());
         }
-        let token = requests.as_ref().is_some_and(|requests| !requests.jwt.is_empty());
-        let access = Access { everyone: disable_authentication, any_certificate: allow_all, rules, token };
-        let client_auth = checked_access(&access, client_auth)?;
-        let asked = client_auth != kit_tls::server::ClientAuth::None;
-        if asked && session_tickets == Some(Switch::On) {
-            return Err(Error::request(
-                "--session-tickets on lets clients in whose certificate is revoked or allowed no more",
-            )
-            .hint("take it away: tickets are for servers that ask for no certificates"));
-        }
-        if door.crl.is_some() && !asked {
-            return Err(Error::request("--crl is about client certificates, and none are asked for")
-                .hint("add an --allow rule, or take --crl away"));
+        let tokens = requests.as_ref().is_some_and(|requests| !requests.jwt.is_empty());
+        let access = Access { everyone: disable_authentication, any_certificate: allow_all, rules, token: tokens };
+        if door.route.is_empty() {
+            // Before all else: routes may have rules of their own.
+            checked_access(&access, client_auth, "")?;
         }
         if accept_proxy_protocol != ProxyIn::Off && trusted_proxy.is_empty() {
             return Err(Error::request("--accept-proxy-protocol needs --trusted-proxy")
@@ -193,32 +180,26 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
         let policy = policy(&door)?;
         let alpn = if mode == Mode::Http { crate::http::alpn(&door.alpn)? } else { alpn(&door) };
         let many_certificates = cert_dir.is_some();
-        let (default, password) = own(&door)?;
-        let revocations = door.crl.clone();
-        let (door, identities) = door_config(door, default.clone(), alpn, None)?;
-        check_server_pairs(&door.pairs, proxy_protocol_mode, unsafe_target)?;
-        let files = |identity: Identity| {
-            let own = identity.pair != default;
-            let folder = cert_dir.clone().filter(|_| !own);
-            let client_authorities = if asked { identity.authorities.or_else(|| ssl_cert_file.clone()) } else { None };
-            let files = kit_tls::server::Files {
-                pair: identity.pair,
-                password: password.clone(),
-                folder,
-                client_authorities,
-                revocations: revocations.clone(),
-            };
-            check_server_files(&files, sni_strict, asked).map(|()| (files, identity.alpn))
+        let (pair, password) = own(&door)?;
+        let default = Identity {
+            pair,
+            password,
+            authorities: door.cacert.clone(),
+            revocations: door.crl.clone(),
+            access,
+            client_auth,
+            alpn,
         };
-        let identities = identities.into_iter().map(files).collect::<Result<_, _>>()?;
+        let (door, found) = door_config(door, default.clone(), None)?;
+        let flags = Flags { default, cert_dir, ssl_cert_file, sni_strict, session_tickets, tokens };
+        let identities = flags.identities(found, &door.pairs)?;
+        check_server_pairs(&door.pairs, proxy_protocol_mode, unsafe_target)?;
         Ok(Self {
             mode,
             identities,
             policy,
-            client_auth,
-            tickets: !asked && session_tickets != Some(Switch::Off),
+            tickets: session_tickets != Some(Switch::Off),
             strict_names: sni_strict,
-            access,
             app_check: AppCheck::new(app_check, door.pairs.iter().map(|pair| &pair.target))?,
             proxy_out: proxy_protocol_mode,
             proxy_in: accept_proxy_protocol,
@@ -227,27 +208,6 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             trusted_proxies: trusted_proxy,
         })
     }
-}
-
-fn check_server_files(files: &kit_tls::server::Files, sni_strict: bool, asked: bool) -> Result<(), Error> {
-    match (&files.pair, &files.folder) {
-        (None, None) => {
-            return Err(Error::request("a server needs a certificate").hint("give --cert and --key, or --cert-dir"));
-        }
-        (None, Some(_)) if !sni_strict => {
-            return Err(Error::request(
-                "--cert-dir without --cert has no certificate for clients without a server name",
-            )
-            .hint("add --cert and --key as the default, or --sni-strict to refuse such clients"));
-        }
-        _ => {}
-    }
-    if asked && files.client_authorities.is_none() {
-        return Err(Error::request("client certificates cannot be verified without --cacert").hint(
-            "give the authority that signs your clients' certificates; public authorities would let in the world",
-        ));
-    }
-    Ok(())
 }
 
 fn check_server_pairs(pairs: &[Pair], proxy_out: ProxyOut, unsafe_target: bool) -> Result<(), Error> {
@@ -343,29 +303,6 @@ impl Requests {
     }
 }
 
-fn checked_access(access: &Access, asked: Option<ClientAuth>) -> Result<kit_tls::server::ClientAuth, Error> {
-    use kit_tls::server::ClientAuth as Auth;
-    if access.is_silent() {
-        return Err(Error::request("nobody would be let in: there is no access rule").hint(
-            "give --allow-cn, --allow-ou, --allow-dns, --allow-uri, --allow-ip, --allow-spki-pin or --allow-all, or --disable-authentication to let in everybody",
-        ));
-    }
-    let certificates = access.any_certificate || !access.rules.is_empty();
-    if access.everyone && (certificates || asked.is_some_and(|asked| asked != ClientAuth::None)) {
-        return Err(Error::request("--disable-authentication contradicts --allow rules and --client-auth")
-            .hint("keep one: everybody without certificate, or rules"));
-    }
-    match asked {
-        Some(ClientAuth::None) if certificates => Err(Error::request("--client-auth none contradicts --allow rules")
-            .hint("rules need --client-auth required or optional")),
-        Some(ClientAuth::None) => Ok(Auth::None),
-        Some(ClientAuth::Optional) => Ok(Auth::Optional),
-        Some(ClientAuth::Required) => Ok(Auth::Required),
-        None if certificates => Ok(Auth::Required),
-        None => Ok(Auth::None),
-    }
-}
-
 impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
     type Error = Error;
 
@@ -389,10 +326,10 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
             unix_socket,
             pool_warm,
         } = args;
-        let (default, password) = own(&door)?;
+        let (pair_shown, password) = own(&door)?;
         let local = pair(["--local-cert", "--local-key"], local_cert, local_key)?;
         if disable_authentication
-            && (default.is_some() || door.route.iter().any(|route| route.cert.is_some() || route.keystore.is_some()))
+            && (pair_shown.is_some() || door.route.iter().any(|route| route.cert.is_some() || route.keystore.is_some()))
         {
             return Err(Error::request("--disable-authentication contradicts --cert").hint("keep one of them"));
         }
@@ -409,9 +346,20 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
                 .hint("keep the pin, or the rules"));
         }
         let policy = policy(&door)?;
-        let alpn = alpn(&door);
-        let revocations = door.crl.clone();
-        let (door, identities) = door_config(door, default, alpn, unix_socket)?;
+        if let Some(route) = door.route.iter().find(|route| route.access.is_some() || route.client_auth.is_some()) {
+            return Err(Error::request(format!("route {} says who is let in, which is for servers", route.name)).hint(
+                "take allow- and client-auth= away; servers are checked by --cacert, their name and --verify-...",
+            ));
+        }
+        let default = Identity {
+            pair: pair_shown,
+            password,
+            authorities: door.cacert.clone(),
+            revocations: door.crl.clone(),
+            alpn: alpn(&door),
+            ..Identity::default()
+        };
+        let (door, identities) = door_config(door, default, unix_socket)?;
         check_client_pairs(&door.pairs, local.is_some(), pool_warm > 0)?;
         if let Some(open) =
             door.pairs.iter().map(|pair| &pair.listen).find(|listen| !listen.is_local() && !unsafe_listen)
@@ -426,10 +374,9 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
             .map(|pair| server_name(pair.server_name.as_deref().or(override_server_name.as_deref()), &pair.target));
         let server_names = names.collect::<Result<_, _>>()?;
         let files = |identity: Identity| {
-            let authorities = identity.authorities.or_else(|| ssl_cert_file.clone());
-            let (pair, password, revocations) = (identity.pair, password.clone(), revocations.clone());
-            let files = kit_tls::client::Files { pair, password, authorities, revocations };
-            (files, identity.alpn)
+            let Identity { pair, password, authorities, revocations, alpn, .. } = identity;
+            let authorities = authorities.or_else(|| ssl_cert_file.clone());
+            (kit_tls::client::Files { pair, password, authorities, revocations }, alpn)
         };
         Ok(Self {
             identities: identities.into_iter().map(files).collect(),
@@ -489,8 +436,7 @@ const TERMINATED: u8 = 128 + 15;
 /// What both directions have, and the identities that its pairs name.
 fn door_config(
     args: DoorArgs,
-    default: Option<(PathBuf, PathBuf)>,
-    alpn: Vec<Vec<u8>>,
+    identity: Identity,
     unix_socket: Option<PathBuf>,
 ) -> Result<(DoorConfig, Vec<Identity>), Error> {
     let DoorArgs {
@@ -504,7 +450,7 @@ fn door_config(
         keystore: _,
         storepass_file: _,
         storepass: _,
-        cacert,
+        cacert: _,
         crl: _,
         min_tls_version: _,
         max_tls_version: _,
@@ -537,7 +483,6 @@ fn door_config(
     if listen.is_empty() && target.is_empty() && route.is_empty() {
         return Err(Error::request("there is nothing to listen on").hint("give --listen and --target, or --route"));
     }
-    let identity = Identity { pair: default, authorities: cacert, alpn };
     let (pairs, identities) = pairs(Typed { listen, target, route, unix_socket, starttls, identity })?;
     let unless_zero = |duration: Duration| (!duration.is_zero()).then_some(duration);
     let ghostunnel = compat == Some(Compat::Ghostunnel);

@@ -23,6 +23,8 @@ use kit_run::{Error, Setting};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::keyed;
+
 /// Larger than any file that somebody writes by hand; a log or a device must not fill the memory.
 const LARGEST: u64 = 1 << 20;
 
@@ -114,23 +116,19 @@ fn in_one_line(route: DeTable<'_>) -> Result<String, String> {
     let mut rest = Vec::new();
     for (key, value) in route {
         let key: String = key.into_inner().into_owned();
-        let value = match value.get_ref() {
-            DeValue::Array(list) => {
-                let words: Option<Vec<String>> =
-                    list.iter().map(|value: &Spanned<DeValue<'_>>| scalar(value.get_ref())).collect();
-                words.map(|words| words.join(" "))
-            }
-            other => scalar(other),
-        };
-        let value = value.ok_or_else(|| format!("{key} of a route is no plain value"))?;
-        let own_mode = key == "listen" && value.starts_with("unix:") && value.matches(',').count() == 1;
-        if value.contains(',') && !own_mode {
-            return Err(format!("{key} of a route holds a comma, which separates its values"));
+        let mut values = plain(value.get_ref()).ok_or_else(|| format!("{key} of a route is no plain value"))?;
+        if key == "alpn" {
+            values = vec![values.join(" ")];
         }
-        if key == "name" {
-            name = Some(value);
-        } else {
-            rest.push(format!("{key}={value}"));
+        for value in values {
+            if key == "name" {
+                name = Some(value);
+            } else if let Some((socket, mode)) = value.rsplit_once(",mode=").filter(|_| key == "listen") {
+                // Two keys in one, as --listen takes them.
+                rest.extend([keyed::part("listen", socket), keyed::part("mode", mode)]);
+            } else {
+                rest.push(keyed::part(&key, &value));
+            }
         }
     }
     let name = name.ok_or("a route has no name")?;
@@ -142,18 +140,18 @@ fn issuer_in_one_line(issuer: DeTable<'_>) -> Result<String, String> {
     let mut parts = Vec::new();
     for (key, value) in issuer {
         let key: String = key.into_inner().into_owned();
-        let values = match value.get_ref() {
-            DeValue::Array(list) => list.iter().map(|value: &Spanned<DeValue<'_>>| scalar(value.get_ref())).collect(),
-            other => scalar(other).map(|value| vec![value]),
-        };
-        for value in values.ok_or_else(|| format!("{key} of an issuer is no plain value"))? {
-            if value.contains(',') {
-                return Err(format!("{key} of an issuer holds a comma, which separates its values"));
-            }
-            parts.push(format!("{key}={value}"));
-        }
+        let values = plain(value.get_ref()).ok_or_else(|| format!("{key} of an issuer is no plain value"))?;
+        parts.extend(values.iter().map(|value| keyed::part(&key, value)));
     }
     Ok(parts.join(","))
+}
+
+/// A value, or all of a list.
+fn plain(value: &DeValue<'_>) -> Option<Vec<String>> {
+    match value {
+        DeValue::Array(list) => list.iter().map(|value: &Spanned<DeValue<'_>>| scalar(value.get_ref())).collect(),
+        other => scalar(other).map(|value| vec![value]),
+    }
 }
 
 #[cfg(test)]
@@ -186,12 +184,21 @@ mod tests {
     }
 
     #[test]
+    fn commas_and_lists_of_a_route_reach_it_whole() {
+        let text = "[[route]]\nname = 'a'\nlisten = ':1'\ntarget = 'h:1'\ncert = '/a,b.crt'\nkey = '/\"a'\nallow-cn = ['x, y', 'z']\nallow-all = false\n";
+        let settings = settings(text).unwrap();
+        let route: crate::route::Route = settings[0].value.parse().unwrap();
+        let access = route.access.unwrap();
+        assert_eq!((route.cert, route.key), (Some("/a,b.crt".into()), Some("/\"a".into())));
+        assert_eq!((access.rules.cn, access.any_certificate), (vec!["x, y".to_owned(), "z".to_owned()], false));
+    }
+
+    #[test]
     fn an_issuer_is_one_line_of_its_values() {
         let text = "[[jwt]]\nissuer = 'https://a'\naudience = ['x', 'y']\nforward = true\n[[jwt]]\npreset = 'iap'\n";
         assert_eq!(read(text), ["jwt=audience=x,audience=y,forward=true,issuer=https://a (1)", "jwt=preset=iap (5)"]);
         assert_eq!(refused("[jwt]\nissuer = 'a'\n"), "1: issuers are a list: write [[jwt]] instead of [jwt]");
-        let comma = "1: audience of an issuer holds a comma, which separates its values";
-        assert_eq!(refused("[[jwt]]\naudience = 'a,b'\n"), comma);
+        assert_eq!(read("[[jwt]]\nrequire = 'groups=a,\"b\"'\n"), ["jwt=require=\"groups=a,\"\"b\"\"\" (1)"]);
     }
 
     #[test]
@@ -200,10 +207,7 @@ mod tests {
         assert_eq!(refused("\n[x]\ny = 1\n"), "2: there is no table [x]");
         assert_eq!(refused("[route]\nname = 'a'\n"), "1: routes are a list: write [[route]] instead of [route]");
         assert_eq!(refused("[[route]]\nlisten = ':1'\n"), "1: a route has no name");
-        assert_eq!(
-            refused("[[route]]\nname = 'a'\ncert = '/a,b'\n"),
-            "1: cert of a route holds a comma, which separates its values"
-        );
+        assert_eq!(refused("[[route]]\nname = 'a'\ncert = [[1]]\n"), "1: cert of a route is no plain value");
         assert!(refused("a = 1\nb = \n").starts_with("2: no TOML: "), "{}", refused("a = 1\nb = \n"));
         assert!(refused("a = 1\na = 2\n").starts_with("2: no TOML: duplicate key"), "{}", refused("a = 1\na = 2\n"));
     }

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod access;
+pub mod admission;
 pub mod app_check;
 pub mod args;
 pub mod client;
@@ -28,6 +29,7 @@ pub mod hello;
 pub mod http;
 pub mod journal;
 pub mod jwt;
+mod keyed;
 mod lifecycle;
 pub mod limits;
 pub mod listen;
@@ -130,7 +132,7 @@ fn shut_in(cx: &Context, door: &config::DoorConfig, files: Vec<PathBuf>) {
 fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
     hush(&config.door);
     let keys = config.http.iter().flat_map(|http| &http.jwt).flat_map(jwt::JwtConfig::paths);
-    let files = config.identities.iter().flat_map(|(files, _)| files.paths());
+    let files = config.identities.iter().flat_map(|identity| identity.files.paths());
     let admin = lifecycle::admin();
     shut_in(cx, &config.door, files.chain(keys).collect());
     lifecycle::resolve(&config.door)?;
@@ -140,10 +142,10 @@ fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
     let _log = shared.as_ref().map(|shared| shared.start_log()).transpose()?;
     let config = Arc::new(config);
     let materials: Vec<_> = stores.iter().map(Store::subscribe).collect();
-    let access = Arc::new(config.access.clone());
     let background = shared.clone();
     let door = config.door.clone();
-    let own = config.identities.first().and_then(|(files, _)| Some((files.pair.clone()?, files.password.clone())));
+    let shown_files = config.identities.first().map(|identity| &identity.files);
+    let own = shown_files.and_then(|files| Some((files.pair.clone()?, files.password.clone())));
     let shown = admin_store(&door, &config.policy, own)?;
     let app_check = config.app_check.clone();
     let doors = move |seat: lifecycle::Seat| {
@@ -154,7 +156,7 @@ fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
                 listener: listener.clone(),
                 target: pair.target.clone(),
                 starttls: pair.starttls,
-                access: Arc::clone(&access),
+                access: Arc::clone(&config.identities[pair.identity].access),
                 metrics: Arc::clone(&seat.metrics),
                 turnstile: Arc::clone(&seat.turnstile),
                 drain: seat.drain.clone(),
@@ -225,20 +227,21 @@ where
 fn server_stores(config: &ServerConfig) -> Result<Vec<Store<rustls::ServerConfig>>, Error> {
     let tickets = config.tickets.then(kit_tls::server::Tickets::new).transpose();
     let tickets = tickets.map_err(|error| Error::failed("no randomness for tickets").caused_by(error))?;
-    let store = |(files, alpn): &(kit_tls::server::Files, Vec<Vec<u8>>)| {
-        let access = config.access.clone();
+    let store = |identity: &admission::ServerIdentity| {
+        let access = Arc::clone(&identity.access);
         // Where a token may still admit, a certificate that no rule wants must get as far as the token.
         let admit = Admit::when(move |leaf| access.judge(Some(leaf)) != Verdict::Refused);
-        let checked = config.client_auth != kit_tls::server::ClientAuth::None;
+        let checked = identity.client_auth != kit_tls::server::ClientAuth::None;
         let settings = kit_tls::server::Settings {
             policy: config.policy.clone(),
-            alpn: alpn.clone(),
-            client_auth: config.client_auth,
+            alpn: identity.alpn.clone(),
+            client_auth: identity.client_auth,
             admit: checked.then_some(admit),
             strict_names: config.strict_names,
-            tickets: tickets.clone(),
+            // A ticket says nothing of certificates: one that was got where none are asked for must not open a door that asks.
+            tickets: tickets.clone().filter(|_| !checked),
         };
-        let files = files.clone();
+        let files = identity.files.clone();
         Store::open(files.paths(), move || kit_tls::server::load(&files, &settings)).map_err(lifecycle::unusable)
     };
     config.identities.iter().map(store).collect()

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use kit_run::Error;
+use kit_tls::Password;
 
-use crate::args::StartTls;
+use crate::access::Access;
+use crate::args::{ClientAuth, StartTls};
 use crate::listen::Listen;
 use crate::route::Route;
 use crate::target::Target;
@@ -30,13 +32,21 @@ pub struct Pair {
     pub identity: usize,
 }
 
-/// What one side of a listener shows and trusts. Pairs with equal ones share it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What one side of a listener shows, trusts and lets in. Pairs with equal ones share it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Certificate chain and key; the same file twice for one with both.
     pub pair: Option<(PathBuf, PathBuf)>,
+    /// Of one file with both.
+    pub password: Password,
     /// Who signs the other side's certificates.
     pub authorities: Option<PathBuf>,
+    /// Which of them are revoked.
+    pub revocations: Option<PathBuf>,
+    /// Who is let in; clients have no such rule.
+    pub access: Access,
+    /// Whether clients are asked for a certificate, where that was said.
+    pub client_auth: Option<ClientAuth>,
     /// Protocols to offer, best first.
     pub alpn: Vec<Vec<u8>>,
 }
@@ -100,8 +110,9 @@ fn sockets(folder: &Path, targets: &[Target], starttls: StartTls) -> Result<Vec<
 }
 
 fn of_route(route: &Route, default: &Identity) -> Result<Identity, Error> {
+    let Identity { pair, password, authorities, revocations, access, client_auth, alpn } = default.clone();
     let pair = match (&route.cert, &route.key, &route.keystore) {
-        (None, None, None) => default.pair.clone(),
+        (None, None, None) => pair,
         (Some(cert), Some(key), None) => Some((cert.clone(), key.clone())),
         (None, None, Some(keystore)) => Some((keystore.clone(), keystore.clone())),
         _ => {
@@ -109,11 +120,23 @@ fn of_route(route: &Route, default: &Identity) -> Result<Identity, Error> {
                 .hint("give cert= and key=, or keystore= alone"));
         }
     };
-    let alpn = route.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+    let password = match (&route.storepass_file, &route.keystore) {
+        (None, _) => password,
+        (Some(file), Some(_)) => Password::File(file.clone()),
+        (Some(_), None) => {
+            return Err(Error::request(format!("route {} has storepass-file= and no keystore=", route.name))
+                .hint("the password is that of the route's own keystore; that of --keystore is in --storepass-file"));
+        }
+    };
     Ok(Identity {
         pair,
-        authorities: route.cacert.clone().or_else(|| default.authorities.clone()),
-        alpn: if route.alpn.is_empty() { default.alpn.clone() } else { alpn },
+        password,
+        authorities: route.cacert.clone().or(authorities),
+        revocations: route.crl.clone().or(revocations),
+        // Whom the flags let in is no business of a route that says it itself, so neither is how they are asked.
+        client_auth: route.client_auth.or(client_auth.filter(|_| route.access.is_none())),
+        access: route.access.clone().unwrap_or(access),
+        alpn: if route.alpn.is_empty() { alpn } else { route.alpn.iter().map(|name| name.clone().into()).collect() },
     })
 }
 
@@ -157,7 +180,7 @@ mod tests {
             route: route.iter().map(|text| text.parse().unwrap()).collect(),
             unix_socket: unix_socket.map(PathBuf::from),
             starttls: StartTls::Postgres,
-            identity: Identity { pair: Some(("c".into(), "k".into())), authorities: None, alpn: Vec::new() },
+            identity: Identity { pair: Some(("c".into(), "k".into())), ..Identity::default() },
         }
     }
 
@@ -169,6 +192,27 @@ mod tests {
         assert_eq!(identities[0].alpn, [b"postgresql".to_vec()]);
         assert_eq!(identities[1].pair, Some(("x".into(), "y".into())));
         assert_eq!((pairs[2].starttls, identities[1].alpn.len()), (StartTls::None, 0));
+    }
+
+    #[test]
+    fn a_route_with_a_rule_of_its_own_has_nothing_of_the_flags_rules() {
+        let routes = [
+            "a:listen=:2,target=h:2,allow-cn=x,crl=/r",
+            "b:listen=:3,target=h:3,keystore=/s,storepass-file=/p",
+            "c:listen=:4,target=h:4,client-auth=required",
+        ];
+        let mut typed = typed(&[":1"], &["h:1"], &routes, None);
+        typed.identity.access.token = true;
+        typed.identity.client_auth = Some(ClientAuth::Optional);
+        let (pairs, identities) = pairs(typed).unwrap();
+        let of = |pair: usize| &identities[pairs[pair].identity];
+        assert_eq!((of(0).access.token, of(0).client_auth), (true, Some(ClientAuth::Optional)));
+        assert_eq!(
+            (of(1).access.token, of(1).client_auth, of(1).revocations.clone()),
+            (false, None, Some("/r".into()))
+        );
+        assert_eq!((of(2).access.token, &of(2).password), (true, &Password::File("/p".into())));
+        assert_eq!((of(3).access.token, of(3).client_auth), (true, Some(ClientAuth::Required)));
     }
 
     #[test]
@@ -188,6 +232,8 @@ mod tests {
         assert_eq!(refused(typed(&[], &[], &routes, None)), "two routes are called a");
         let half = ["a:listen=:2,target=h:2,cert=c"];
         assert_eq!(refused(typed(&[], &[], &half, None)), "route a has half of a certificate, or two");
+        let lost = ["a:listen=:2,target=h:2,storepass-file=p"];
+        assert_eq!(refused(typed(&[], &[], &lost, None)), "route a has storepass-file= and no keystore=");
         assert_eq!(
             refused(typed(&[], &["h:5432", "g:5432"], &[], Some("/run"))),
             "unix:/run/.s.PGSQL.5432 is listened on twice"

@@ -9,13 +9,15 @@ mod hostile;
 mod refused;
 #[path = "server/rough.rs"]
 mod rough;
+#[path = "server/routes.rs"]
+mod routes;
 #[path = "server/told.rs"]
 mod told;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kit_test::{LinkOrder, Mount, eventually, free_port};
@@ -52,6 +54,25 @@ impl Pki {
 
     fn mtls(&self, target: &str, flags: &[&str]) -> Door {
         self.server(target, &[&["--cacert", text(&self.root.ca.cert)], flags].concat())
+    }
+
+    /// A list of the authority with `client` alone.
+    fn revoke(&self, client: &Pair) -> PathBuf {
+        let folder = self.folder.path();
+        std::fs::write(folder.join("index.txt"), "").unwrap();
+        std::fs::write(folder.join("crlnumber"), "01\n").unwrap();
+        let config = folder.join("ca.conf");
+        let text_of = format!(
+            "[ca]\ndefault_ca=c\n[c]\ndatabase={0}/index.txt\ncrlnumber={0}/crlnumber\ndefault_md=sha256\ndefault_crl_days=30\n",
+            folder.display()
+        );
+        std::fs::write(&config, text_of).unwrap();
+        let crl = folder.join("crl.pem");
+        let (ca, key) = (text(&self.root.ca.cert), text(&self.root.ca.key));
+        let base = ["ca", "-config", text(&config), "-cert", ca, "-keyfile", key];
+        support::pki::openssl(&[base.as_slice(), &["-revoke", text(&client.cert)]].concat());
+        support::pki::openssl(&[base.as_slice(), &["-gencrl", "-out", text(&crl)]].concat());
+        crl
     }
 
     /// client1 gets through and client2 gets an alert.
@@ -462,20 +483,7 @@ fn h01_h02_certificates_are_chosen_by_name() {
 fn h07_a_revoked_client_is_refused() {
     let pki = pki();
     let echo = Echo::start();
-    let folder = pki.folder.path();
-    std::fs::write(folder.join("index.txt"), "").unwrap();
-    std::fs::write(folder.join("crlnumber"), "01\n").unwrap();
-    let config = folder.join("ca.conf");
-    let text_of = format!(
-        "[ca]\ndefault_ca=c\n[c]\ndatabase={0}/index.txt\ncrlnumber={0}/crlnumber\ndefault_md=sha256\ndefault_crl_days=30\n",
-        folder.display()
-    );
-    std::fs::write(&config, text_of).unwrap();
-    let crl = folder.join("crl.pem");
-    let (ca, key) = (text(&pki.root.ca.cert), text(&pki.root.ca.key));
-    let base = ["ca", "-config", text(&config), "-cert", ca, "-keyfile", key];
-    support::pki::openssl(&[base.as_slice(), &["-revoke", text(&pki.client2.cert)]].concat());
-    support::pki::openssl(&[base.as_slice(), &["-gencrl", "-out", text(&crl)]].concat());
+    let crl = pki.revoke(&pki.client2);
     let door = pki.mtls(&echo.target(), &["--allow-all", "--crl", text(&crl)]);
     assert!(hello(&door, &pki.root, Some(&pki.client1)).contains(OK));
     let said = hello(&door, &pki.root, Some(&pki.client2));

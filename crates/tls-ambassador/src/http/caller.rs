@@ -25,6 +25,8 @@ pub(super) struct Caller {
     pub trusted: bool,
     /// Only a token can let its requests in.
     pub needs_token: bool,
+    /// Nothing can, not even a token.
+    pub refused: bool,
     /// The server name it asked for in TLS.
     pub server_name: Option<String>,
     /// For the access log, where there is one: where it connects from, and whom its certificate names.
@@ -65,6 +67,7 @@ impl Caller {
             port,
             trusted: address.is_some_and(|address| config.is_trusted(address)),
             needs_token: arrival.verdict != Verdict::Admitted,
+            refused: arrival.verdict == Verdict::Refused,
             server_name: facts.sni.clone(),
             peer: config.access_log.then(|| arrival.peer.to_string()),
             certificate_name: facts.peer.as_deref().filter(|_| config.access_log).map(name_of),

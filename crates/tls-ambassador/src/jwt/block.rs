@@ -1,13 +1,14 @@
 //! One issuer of several, on one line: `issuer=https://login.example.org,audience=app,require=groups=ops`.
 //!
 //! The keys are the names of the `--jwt-*` flags without that beginning, and mean what those mean; a key that may stand several
-//! times is a repeated flag. A switch is `forward=true` or only `forward`. Not promised: commas inside of a value.
+//! times is a repeated flag. A switch is `forward=true` or only `forward`. A value with a comma stands in double quotes.
 
 use std::str::FromStr;
 
 use clap::{ArgAction, Args, Command, FromArgMatches};
 
 use super::args::JwtArgs;
+use crate::keyed;
 
 /// The values of one issuer, as typed.
 #[derive(Debug, Clone)]
@@ -19,8 +20,8 @@ impl FromStr for Block {
     fn from_str(text: &str) -> Result<Block, String> {
         let command = JwtArgs::augment_args(Command::new("jwt").disable_help_flag(true).no_binary_name(true));
         let mut argv = Vec::new();
-        for part in text.split(',').filter(|part| !part.is_empty()) {
-            let (key, value) = part.split_once('=').map_or((part, None), |(key, value)| (key, Some(value)));
+        for (key, value) in keyed::split(text)? {
+            let (key, value) = (key.as_str(), value.as_deref());
             let flag = format!("jwt-{key}");
             let known = command.get_arguments().find(|argument| argument.get_long() == Some(&flag));
             let is_switch = matches!(known.ok_or_else(|| unknown(key, &command))?.get_action(), ArgAction::SetTrue);
@@ -65,6 +66,8 @@ mod tests {
         );
         assert_eq!(config.rules.required[0].pattern, "*@a.example");
         assert!(config.forward && !config.allow_missing);
+        let quoted: Block = "issuer=https://a.example,audience=x,require=\"groups=a, b\"".parse().unwrap();
+        assert_eq!(quoted.0.jwt_require[0].pattern, "a, b");
     }
 
     #[test]

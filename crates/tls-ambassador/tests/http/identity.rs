@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use kit_test::{eventually, http_get};
+use kit_test::{eventually, free_port, http_get};
 
 use super::jwt::{Issuer, RULES, bearer, now};
 use super::lab::{App, Lab, PATIENCE, ok};
@@ -195,6 +195,62 @@ fn j31_the_iap_preset_takes_googles_header_and_strips_what_clients_say_of_themse
     assert_eq!(lab.status(&["--header", &token("/projects/1/apps/a", 3600)], "/"), "401", "made to live too long");
     let [flag, header] = bearer(good.split(' ').nth(1).unwrap());
     assert_eq!(lab.status(&[&flag, &header], "/"), "401", "the preset knows one header");
+}
+
+#[test]
+fn a_route_may_take_tokens_certificates_or_neither_and_nothing_of_its_neighbours() {
+    let (app, issuer) = (App::echo(), Issuer::new("a"));
+    let stage = Stage::new();
+    std::fs::write(stage.dir.path().join("keys.json"), issuer.keys()).unwrap();
+    let ca = text(&stage.root.ca.cert).to_owned();
+    let ports = [free_port(), free_port(), free_port()];
+    let rules = [
+        "allow-cn=client1,client-auth=optional",
+        "disable-authentication",
+        "allow-cn=client2,client-auth=optional,allow-token",
+    ];
+    let routes =
+        [0, 1, 2].map(|at| format!("r{at}:listen=127.0.0.1:{},target=127.0.0.1:{},{}", ports[at], app.port, rules[at]));
+    let routed: Vec<&str> = routes.iter().flat_map(|route| ["--route", route]).collect();
+    let skip = ["--cacert", &ca, "--jwt-skip-path", "/", "--jwt-jwks-file", "keys.json"];
+    let mut asker = stage.open(&app, &[&RULES, &skip[..], &routed].concat());
+    let [flag, token] = bearer(&issuer.token(r#","sub":"t""#));
+    let [_, bad] = bearer("x.y.z");
+    // Which of nothing, a good token, a bad one, client1 and client2 are let in, on one connection for several requests too.
+    for (port, expected) in [
+        (asker.lab.port, ["200", "200", "200", "200", "200"]),
+        (ports[0], ["403", "403", "403", "200", "alert"]),
+        (ports[1], ["200", "200", "200", "200", "200"]),
+        (ports[2], ["401", "200", "401", "401", "200"]),
+    ] {
+        asker.lab.port = port;
+        for http in ["--http1.1", "--http2"] {
+            let path = if port == ports[2] { "?x" } else { "" };
+            let ask = |client: Option<&Pair>, more: &[&str]| {
+                let twice = format!("https://localhost:{port}/{path}");
+                let said = asker.status(client, &[&[http, "--output", "/dev/null", &twice], more].concat());
+                if said.contains("alert") || said.contains("curl: (") { "alert".to_owned() } else { said }
+            };
+            let said = [
+                ask(None, &[]),
+                ask(None, &[&flag, &token]),
+                ask(None, &[&flag, &bad]),
+                ask(Some(&asker.client1), &[]),
+                ask(Some(&asker.client2), &[]),
+            ];
+            for (said, expected) in said.iter().zip(expected) {
+                assert!(said.starts_with(expected), "{port} {http}: {said:?} and not {expected}");
+            }
+        }
+    }
+    // An open path of the token rules opens no route that takes no tokens.
+    asker.lab.port = ports[0];
+    assert_eq!(asker.status(None, &[]), "403");
+    let echoed = {
+        asker.lab.port = ports[1];
+        asker.curl(None, &["--header", "X-Forwarded-User: root"])
+    };
+    assert!(!echoed.contains("root"), "{echoed}");
 }
 
 #[test]
