@@ -32,8 +32,10 @@ pub enum HealthcheckError {
     #[error("--path {0:?} is not a path; it starts with / and holds no blanks")]
     Path(String),
     /// No answer came.
-    #[error("cannot ask http://{address}{path}")]
+    #[error("cannot ask {scheme}://{address}{path}")]
     Unreachable {
+        /// How it was asked: `http` or `https`.
+        scheme: &'static str,
         /// Where it was asked.
         address: SocketAddr,
         /// What was asked for.
@@ -42,8 +44,10 @@ pub enum HealthcheckError {
         source: io::Error,
     },
     /// The answer was not 200.
-    #[error("http://{address}{path} answers {status}: {reason}")]
+    #[error("{scheme}://{address}{path} answers {status}: {reason}")]
     Unhealthy {
+        /// How it was asked: `http` or `https`.
+        scheme: &'static str,
         /// Where it was asked.
         address: SocketAddr,
         /// What was asked for.
@@ -84,28 +88,50 @@ impl HealthcheckError {
 /// # Errors
 /// Whenever the exit code must not be 0: see [`HealthcheckError`].
 pub fn healthcheck(args: &HealthcheckArgs) -> Result<(), HealthcheckError> {
+    healthcheck_by(args, "http", |address, path| ask("GET", address, path, args.timeout))
+}
+
+/// As [`healthcheck`], asked by `asker`, which gets the address and the path and returns status and body; for a listener that
+/// does not speak plain text. `scheme` stands in error texts.
+///
+/// # Errors
+/// As [`healthcheck`].
+pub fn healthcheck_by(
+    args: &HealthcheckArgs,
+    scheme: &'static str,
+    asker: impl FnOnce(SocketAddr, &str) -> io::Result<(u16, String)>,
+) -> Result<(), HealthcheckError> {
     let address = args.admin_listen.ok_or(HealthcheckError::NoAddress)?.reachable();
     let path = args.path.clone();
     if !path.starts_with('/') || path.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return Err(HealthcheckError::Path(path));
     }
-    let (status, body) = match get(address, &path, args.timeout) {
+    let (status, body) = match asker(address, &path) {
         Ok(answer) => answer,
-        Err(source) => return Err(HealthcheckError::Unreachable { address, path, source }),
+        Err(source) => return Err(HealthcheckError::Unreachable { scheme, address, path, source }),
     };
     if status == 200 {
         return Ok(());
     }
     let reason = body.lines().collect::<Vec<_>>().join("; ");
-    Err(HealthcheckError::Unhealthy { address, path, status, reason })
+    Err(HealthcheckError::Unhealthy { scheme, address, path, status, reason })
 }
 
-/// One GET over HTTP/1.0, whose answer ends with the connection: status and at most 4 KiB of body.
-fn get(address: SocketAddr, path: &str, timeout: Duration) -> io::Result<(u16, String)> {
+/// A request without body over HTTP/1.0, whose answer ends with the connection.
+#[must_use]
+pub fn question(method: &str, address: SocketAddr, path: &str) -> String {
+    format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n")
+}
+
+/// Asks once over plain text: status and at most 4 KiB of body.
+///
+/// # Errors
+/// Nobody answers in time, or not in HTTP.
+pub fn ask(method: &str, address: SocketAddr, path: &str, timeout: Duration) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, timeout)?;
     let deadline = Instant::now() + timeout;
     stream.set_write_timeout(Some(timeout))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    stream.write_all(question(method, address, path).as_bytes())?;
     let mut answer = Vec::new();
     let mut chunk = [0; 1024];
     while answer.len() < 4096 {
@@ -118,10 +144,20 @@ fn get(address: SocketAddr, path: &str, timeout: Duration) -> io::Result<(u16, S
             Ok(0) => break,
             Ok(count) => answer.extend_from_slice(&chunk[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
+            // Who was told to end may do so before it has said all.
+            Err(_) if !answer.is_empty() => break,
             Err(error) => return Err(error),
         }
     }
-    let text = String::from_utf8_lossy(&answer);
+    answer_of(&answer)
+}
+
+/// Status and body of what came back.
+///
+/// # Errors
+/// It is not HTTP.
+pub fn answer_of(bytes: &[u8]) -> io::Result<(u16, String)> {
+    let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
     let status = status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))?;

@@ -26,7 +26,7 @@ mod process;
 mod server;
 mod state;
 
-pub use client::{HealthcheckArgs, HealthcheckError, healthcheck};
+pub use client::{HealthcheckArgs, HealthcheckError, answer_of, ask, healthcheck, healthcheck_by, question};
 pub use state::{Admin, Condition, Page, Pulse};
 
 /// The flag that turns the endpoints on. Flatten it into a tool's `Args`.
