@@ -27,7 +27,7 @@ mod verify;
 
 pub use error::LoadError;
 pub use leaf::{Leaf, LeafError};
-pub use pem::Password;
+pub use pem::{Password, leaf as leaf_in};
 pub use provider::{Policy, Version, group, suites};
 pub use rustls;
 pub use store::{Certificate, Event, Material, Store};

@@ -51,7 +51,7 @@ pub(crate) fn pair(
 ) -> Result<(Arc<CertifiedKey>, Leaf), LoadError> {
     if cert == key {
         let bytes = read("keystore", cert)?;
-        if !bytes.windows(10).any(|window| window == b"-----BEGIN") {
+        if !is_pem(&bytes) {
             return keystore(cert, &bytes, password, provider);
         }
     }
@@ -70,6 +70,25 @@ pub(crate) fn pair(
         other => LoadError::Key { path: key.to_owned(), reason: other.to_string() },
     })?;
     Ok((Arc::new(certified), leaf))
+}
+
+/// What the first certificate of a PEM file says, or that of a keystore's key.
+///
+/// # Errors
+/// A file that cannot be read or holds no certificate.
+pub fn leaf(path: &Path, password: &Password) -> Result<Leaf, LoadError> {
+    let bytes = read("certificate", path)?;
+    if is_pem(&bytes) {
+        let chain: Vec<CertificateDer<'static>> = all("certificate", path)?;
+        let first = chain.first().map(|leaf| leaf.as_ref()).unwrap_or_default();
+        return Leaf::parse(first).map_err(|source| LoadError::Certificate { path: path.to_owned(), source });
+    }
+    let provider = crate::Policy::default().provider();
+    keystore(path, &bytes, password, &provider).map(|(_, leaf)| leaf)
+}
+
+fn is_pem(bytes: &[u8]) -> bool {
+    bytes.windows(10).any(|window| window == b"-----BEGIN")
 }
 
 /// A PKCS#12 archive. Its certificates have no order that could be relied on: the leaf is the key's, and each issuer follows.
