@@ -36,7 +36,7 @@ pub enum Command {
     /// Wait until the ambassador of this pod is ready; exit 124 when it does not become so
     Wait(WaitArgs),
     /// Ask the ambassador of this pod once, for exec probes
-    Healthcheck(kit_admin::HealthcheckArgs),
+    Healthcheck(ProbeArgs),
     /// Tell the ambassador of this pod to finish and exit 0; it needs --quitquitquit
     Shutdown(ShutdownArgs),
     /// Print the version
@@ -59,9 +59,25 @@ pub struct WaitArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9091")]
     pub admin_listen: ListenAddress,
 
+    /// Whether it speaks TLS there
+    #[command(flatten)]
+    pub tls: AdminTlsArgs,
+
     /// Give up after this time
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub max: Duration,
+}
+
+/// `healthcheck`
+#[derive(Debug, Clone, clap::Args)]
+pub struct ProbeArgs {
+    /// What to ask
+    #[command(flatten)]
+    pub question: kit_admin::HealthcheckArgs,
+
+    /// Whether it speaks TLS there
+    #[command(flatten)]
+    pub tls: AdminTlsArgs,
 }
 
 /// `shutdown`
@@ -70,6 +86,30 @@ pub struct ShutdownArgs {
     /// Where the running ambassador answers, as given to it
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9091")]
     pub admin_listen: ListenAddress,
+
+    /// Whether it speaks TLS there
+    #[command(flatten)]
+    pub tls: AdminTlsArgs,
+}
+
+/// How a running ambassador is known that was given --admin-tls.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AdminTlsArgs {
+    /// Ask over TLS, of an ambassador with --admin-tls; it must show the public key of --cert or --keystore
+    #[arg(long)]
+    pub admin_tls: bool,
+
+    /// The running ambassador's --cert, or its --local-cert; the key is not needed
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+
+    /// The running ambassador's --keystore
+    #[arg(long, value_name = "FILE")]
+    pub keystore: Option<PathBuf>,
+
+    /// File whose first line is the password of that
+    #[arg(long, value_name = "FILE")]
+    pub storepass_file: Option<PathBuf>,
 }
 
 /// What both directions have.

@@ -1,20 +1,28 @@
 //! The small commands that a neighbour in the pod runs against a running ambassador.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kit_admin::{HealthcheckArgs, HealthcheckError, healthcheck};
+use kit_admin::HealthcheckError;
 use kit_run::Error;
+use kit_tls::rustls::{self, pki_types::ServerName};
+use kit_tls::{LoadError, Password};
 use kit_units::ListenAddress;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::args::{ShutdownArgs, WaitArgs};
+use crate::args::{AdminTlsArgs, ProbeArgs, ShutdownArgs, WaitArgs};
+use crate::session::TlsStream;
+use crate::socket::Socket;
 
 /// Where an ambassador answers unless it was told otherwise.
 const ADMIN: ([u8; 4], u16) = ([127, 0, 0, 1], 9091);
 /// Pause between two questions of `wait`, and the time for one answer.
 const WAIT_PAUSE: Duration = Duration::from_millis(50);
 const ANSWER: Duration = Duration::from_secs(5);
+/// Bytes of an answer that are read.
+const MOST: usize = 4096;
 
 /// Prints the version.
 ///
@@ -26,23 +34,97 @@ pub(crate) fn version() -> Result<(), Error> {
     printed.map_err(|error| Error::failed("cannot write to stdout").caused_by(error))
 }
 
+/// How to ask: in plain text, or over TLS of whoever shows one public key.
+enum Asker {
+    Plain,
+    Tls(Arc<rustls::ClientConfig>),
+}
+
+impl Asker {
+    /// Reads the certificate that will have to be shown.
+    fn new(tls: &AdminTlsArgs) -> Result<Self, Error> {
+        if !tls.admin_tls {
+            return Ok(Self::Plain);
+        }
+        let file = tls.cert.as_ref().or(tls.keystore.as_ref()).ok_or_else(|| {
+            Error::request("--admin-tls does not say which certificate the ambassador shows")
+                .hint("give the same --cert or --keystore as to the ambassador")
+        })?;
+        let password = tls.storepass_file.clone().map_or(Password::Empty, Password::File);
+        let leaf = kit_tls::leaf_in(file, &password).map_err(unreadable)?;
+        let settings = kit_tls::client::Settings { pins: vec![leaf.spki_sha256], ..Default::default() };
+        let material = kit_tls::client::load(&kit_tls::client::Files::default(), &settings).map_err(unreadable)?;
+        Ok(Self::Tls(Arc::clone(&material.config)))
+    }
+
+    fn scheme(&self) -> &'static str {
+        match self {
+            Self::Plain => "http",
+            Self::Tls(_) => "https",
+        }
+    }
+
+    fn ask(&self, method: &str, address: SocketAddr, path: &str, time: Duration) -> io::Result<(u16, String)> {
+        match self {
+            Self::Plain => kit_admin::ask(method, address, path, time),
+            Self::Tls(config) => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let question = kit_admin::question(method, address, path);
+                let asking = over_tls(Arc::clone(config), address, &question);
+                let late = |_| Err(io::ErrorKind::TimedOut.into());
+                let answer = runtime.block_on(async { tokio::time::timeout(time, asking).await.unwrap_or_else(late) });
+                kit_admin::answer_of(&answer?)
+            }
+        }
+    }
+
+    fn healthy(&self, question: &kit_admin::HealthcheckArgs) -> Result<(), HealthcheckError> {
+        kit_admin::healthcheck_by(question, self.scheme(), |address, path| {
+            self.ask("GET", address, path, question.timeout)
+        })
+    }
+}
+
+async fn over_tls(config: Arc<rustls::ClientConfig>, address: SocketAddr, question: &str) -> io::Result<Vec<u8>> {
+    let socket = tokio::net::TcpStream::connect(address).await?;
+    let name = ServerName::IpAddress(address.ip().into());
+    let mut tls = TlsStream::connect(Socket::tcp(socket), config, name).await.map_err(io::Error::other)?;
+    tls.write_all(question.as_bytes()).await?;
+    tls.flush().await?;
+    let mut answer = Vec::new();
+    while answer.len() < MOST {
+        match tls.read_buf(&mut answer).await {
+            Ok(0) => break,
+            Ok(_) => {}
+            // Who was told to end may do so before it has said all.
+            Err(_) if !answer.is_empty() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(answer)
+}
+
+fn unreadable(error: LoadError) -> Error {
+    let hint = error.hint();
+    Error::request("cannot tell which certificate the ambassador shows").caused_by(error).hint(hint)
+}
+
 /// Asks once.
 ///
 /// # Errors
 /// Exit code 1 when it is not healthy or does not answer, 2 for a wrong request.
-pub(crate) fn ask(mut args: HealthcheckArgs) -> Result<(), Error> {
-    let default: ListenAddress = std::net::SocketAddr::from(ADMIN).to_string().parse().map_err(refused)?;
-    args.admin_listen.get_or_insert(default);
-    healthcheck(&args).map_err(failed)
+pub(crate) fn ask(args: ProbeArgs) -> Result<(), Error> {
+    let ProbeArgs { mut question, tls } = args;
+    let default: ListenAddress = SocketAddr::from(ADMIN).to_string().parse().map_err(refused)?;
+    question.admin_listen.get_or_insert(default);
+    Asker::new(&tls)?.healthy(&question).map_err(|error| {
+        let (code, hint) = (error.exit_code(), error.hint());
+        Error::with_code(code, "not healthy").caused_by(error).hint(hint)
+    })
 }
 
 fn refused(error: kit_units::UnitError) -> Error {
     Error::request(error.to_string())
-}
-
-fn failed(error: HealthcheckError) -> Error {
-    let (code, hint) = (error.exit_code(), error.hint());
-    Error::with_code(code, "not healthy").caused_by(error).hint(hint)
 }
 
 /// Asks until the answer is "ready".
@@ -50,15 +132,16 @@ fn failed(error: HealthcheckError) -> Error {
 /// # Errors
 /// Exit code 124 when the time is over, with the last answer.
 pub(crate) fn wait(args: WaitArgs) -> Result<(), Error> {
-    let WaitArgs { admin_listen, max } = args;
+    let WaitArgs { admin_listen, tls, max } = args;
     let end = Instant::now() + max;
+    let question = kit_admin::HealthcheckArgs {
+        admin_listen: Some(admin_listen),
+        path: "/readyz".to_owned(),
+        timeout: Duration::from_secs(1).min(max.max(WAIT_PAUSE)),
+    };
     loop {
-        let question = HealthcheckArgs {
-            admin_listen: Some(admin_listen),
-            path: "/readyz".to_owned(),
-            timeout: Duration::from_secs(1).min(max.max(WAIT_PAUSE)),
-        };
-        let Err(error) = healthcheck(&question) else { return Ok(()) };
+        // Read each time: the certificate may be renewed meanwhile.
+        let Err(error) = Asker::new(&tls)?.healthy(&question) else { return Ok(()) };
         if Instant::now() + WAIT_PAUSE >= end {
             let hint = error.hint();
             let text = format!("not ready within {}", kit_units::format_duration(max));
@@ -73,24 +156,14 @@ pub(crate) fn wait(args: WaitArgs) -> Result<(), Error> {
 /// # Errors
 /// When it does not answer, or does not take such requests.
 pub(crate) fn shutdown(args: ShutdownArgs) -> Result<(), Error> {
-    let address = args.admin_listen.reachable();
-    let unreachable = |error: std::io::Error| {
-        Error::failed(format!("cannot ask http://{address}/quitquitquit")).caused_by(error).hint("is it running?")
-    };
-    let mut stream = TcpStream::connect_timeout(&address, ANSWER).map_err(unreachable)?;
-    stream.set_read_timeout(Some(ANSWER)).map_err(unreachable)?;
-    let request =
-        format!("POST /quitquitquit HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-    stream.write_all(request.as_bytes()).map_err(unreachable)?;
-    let mut answer = String::new();
-    // A status line is enough; the ambassador may end before it has said more.
-    let mut limited = stream.take(4096);
-    let read = limited.read_to_string(&mut answer);
-    let status = answer.split(' ').nth(1).unwrap_or_default();
-    match (status, read) {
-        ("200", _) => Ok(()),
-        ("", Err(error)) => Err(unreachable(error)),
-        (status, _) => Err(Error::failed(format!("http://{address}/quitquitquit answers {status:?}"))
-            .hint("start the ambassador with --quitquitquit")),
+    let ShutdownArgs { admin_listen, tls } = args;
+    let (asker, address) = (Asker::new(&tls)?, admin_listen.reachable());
+    let url = format!("{}://{address}/quitquitquit", asker.scheme());
+    match asker.ask("POST", address, "/quitquitquit", ANSWER) {
+        Ok((200, _)) => Ok(()),
+        Ok((status, _)) => {
+            Err(Error::failed(format!("{url} answers {status}")).hint("start the ambassador with --quitquitquit"))
+        }
+        Err(error) => Err(Error::failed(format!("cannot ask {url}")).caused_by(error).hint("is it running?")),
     }
 }

@@ -176,6 +176,95 @@ fn s45_health_and_metrics_are_told_on_a_unix_socket_and_over_tls_with_the_renewe
     assert!(UnixStream::connect(&socket).is_err() && !socket.exists());
 }
 
+/// What a neighbour's command comes to: its exit code and its first two lines.
+fn neighbour(arguments: &[&str]) -> (Option<i32>, String) {
+    let exit = run(arguments);
+    (exit.code, exit.stderr.lines().take(2).collect::<Vec<_>>().join("; "))
+}
+
+#[test]
+fn neighbours_ask_over_tls_whoever_shows_the_certificate_that_they_were_given() {
+    let pki = pki();
+    let cert = text(&pki.server.cert).to_owned();
+    let door = pki.open("127.0.0.1:1", &["--admin-tls", "--quitquitquit"]);
+    let at = door.admin.to_string();
+    let tls = ["--admin-listen", &at, "--admin-tls", "--cert", &cert];
+    let ask = |command: &[&str], tls: &[&str]| neighbour(&[command, tls].concat());
+    assert_eq!(ask(&["wait", "--max", "60s"], &tls), (Some(0), String::new()));
+    assert_eq!(ask(&["healthcheck"], &tls), (Some(0), String::new()));
+    assert_eq!(ask(&["healthcheck", "--path", "/livez"], &tls).0, Some(0));
+    let (code, said) = ask(&["healthcheck", "--path", "/nowhere"], &tls);
+    assert_eq!(code, Some(1));
+    assert!(said.contains(&format!("https://{at}/nowhere answers 404")), "{said}");
+    // In plain text nobody understands it, and another certificate is not believed.
+    let (code, said) = ask(&["healthcheck"], &tls[..2]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the answer is not HTTP"), "{said}");
+    let other = pki.root.issue("server1");
+    let strange = ["--admin-listen", &at, "--admin-tls", "--cert", text(&other.cert)];
+    for command in [&["healthcheck"][..], &["shutdown"]] {
+        let (code, said) = ask(command, &strange);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(&format!("cannot ask https://{at}/")), "{said}");
+    }
+    let (code, said) = ask(&["wait", "--max", "100ms"], &strange);
+    assert!(code == Some(124) && said.starts_with("error: not ready within 100ms"), "{said}");
+    // The variables that a container has serve its probe as they are.
+    let mut probe = ambassador();
+    probe.arg("healthcheck").env("TLS_AMBASSADOR_ADMIN_LISTEN", &at).env("TLS_AMBASSADOR_ADMIN_TLS", "true");
+    probe.env("TLS_AMBASSADOR_CERT", &cert).env("TLS_AMBASSADOR_KEY", text(&pki.server.key));
+    assert_eq!(Process::spawn(&mut probe).wait_within(PATIENCE).code, Some(0));
+    // A renewed certificate is asked for as soon as it is there.
+    let renewed = pki.root.issue("renewed");
+    std::fs::copy(&renewed.key, &pki.server.key).unwrap();
+    std::fs::copy(&renewed.cert, &pki.server.cert).unwrap();
+    assert_eq!(ask(&["wait", "--max", "60s"], &tls), (Some(0), String::new()));
+    assert!(door.process.stderr_contains("CN=renewed"));
+    assert_eq!(ask(&["shutdown"], &tls), (Some(0), String::new()));
+    assert_eq!(door.process.wait_within(PATIENCE).code, Some(0));
+}
+
+#[test]
+fn neighbours_know_a_keystore_and_say_what_is_missing() {
+    let pki = pki();
+    let folder = pki.folder.path();
+    let (store, word) = (folder.join("tls.p12"), folder.join("word"));
+    let (key, cert) = (text(&pki.server.key), text(&pki.server.cert));
+    support::pki::openssl(&[
+        "pkcs12",
+        "-export",
+        "-inkey",
+        key,
+        "-in",
+        cert,
+        "-out",
+        text(&store),
+        "-passout",
+        "pass:one",
+    ]);
+    std::fs::write(&word, "one\n").unwrap();
+    let files = ["--keystore", text(&store), "--storepass-file", text(&word), "--admin-tls"];
+    let door = Door::start("server", "127.0.0.1:1", &[&files[..], &["--disable-authentication"]].concat());
+    let at = door.admin.to_string();
+    let asked = neighbour(&[&["wait", "--max", "60s", "--admin-listen", &at], &files[..]].concat());
+    assert_eq!(asked, (Some(0), String::new()));
+    let refused =
+        |arguments: &[&str]| neighbour(&[&["shutdown", "--admin-listen", &at, "--admin-tls"], arguments].concat());
+    assert_eq!(
+        refused(&[]).1,
+        "error: --admin-tls does not say which certificate the ambassador shows; hint: give the same --cert or --keystore as to the ambassador"
+    );
+    let (code, said) = refused(&["--keystore", text(&store)]);
+    assert_eq!(code, Some(2));
+    assert!(
+        said.starts_with("error: cannot tell which certificate the ambassador shows: cannot use keystore "),
+        "{said}"
+    );
+    let (code, said) = refused(&files[..4]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("/quitquitquit answers 405; hint: start the ambassador with --quitquitquit"), "{said}");
+}
+
 fn shown_of(command: &mut Command) -> String {
     String::from_utf8(command.output().unwrap().stdout).unwrap()
 }
