@@ -136,6 +136,8 @@ pub struct HttpConfig {
     pub xfcc: bool,
     /// What no client may send.
     pub strip: NameSet,
+    /// What no client may send behind a body.
+    pub strip_trailers: NameSet,
     /// Peers whose X-Forwarded-* are believed.
     pub trusted: Vec<Network>,
     /// The beginning of headers that tell of the client's certificate.
@@ -233,9 +235,13 @@ impl HttpConfig {
         let prefixed = identity_header_prefix.as_ref().map(|prefix| format!("{prefix}*"));
         let names = strip_header.iter().chain(&prefixed).map(String::as_str);
         let mut strip = NameSet::identity(names.chain(claimed));
+        let mut strip_trailers = strip.clone();
+        // The head's is the one that the access log has.
+        strip_trailers.insert("x-request-id");
         for jwt in &shared.jwt {
             // The token itself has to reach the gate, which drops it afterwards.
             strip.remove(&jwt.source.header);
+            strip_trailers.insert(&jwt.source.header);
         }
         Ok(HttpConfig {
             header_timeout: time("--header-timeout", header_timeout, 10)?,
@@ -251,6 +257,7 @@ impl HttpConfig {
             forwarded: forwarded.unwrap_or(Forwarded::XForwarded),
             xfcc,
             strip,
+            strip_trailers,
             trusted: shared.trusted,
             identity_prefix: identity_header_prefix,
             retries: retries.unwrap_or(1),

@@ -18,6 +18,7 @@ use super::pool::Pool;
 use super::reply::{self, Advice};
 use super::request::{MAX_HEADERS, Refusal, Request, Scan, refuse};
 use super::timers::Deadline;
+use super::trailers;
 use super::worker::Http;
 use crate::server::Door;
 use crate::session::TlsStream;
@@ -42,6 +43,8 @@ pub(super) struct Plan {
     pub(super) expects_continue: bool,
     pub(super) takes_trailers: bool,
     pub(super) replayable: bool,
+    /// What came behind the last chunk; None: nothing of it is passed on.
+    pub(super) trailers: Option<Vec<u8>>,
     pub(super) upgrade: Option<Box<[u8]>>,
     pub(super) method: Method,
     entry: Option<Box<Entry>>,
@@ -228,6 +231,7 @@ impl Connection {
             expects_continue: request.facts.expects_continue,
             takes_trailers: request.facts.trailers,
             replayable: request.facts.body.is_done() && method.is_idempotent(),
+            trailers: (!request.facts.names_others).then(Vec::new),
             upgrade: request.facts.upgrade.map(|index| Box::from(request.headers[index].value)),
             method,
             entry,
@@ -251,8 +255,11 @@ impl Connection {
         let rest = &self.inbox.bytes()[head..];
         let piece = plan.body.feed(rest).map_err(|_| refuse(400, "malformed chunked body"))?;
         out.extend_from_slice(&rest[..piece.forward]);
+        if let (true, Some(trailers)) = (chunked, &mut plan.trailers) {
+            trailers.extend_from_slice(&rest[piece.forward..piece.taken]);
+        }
         if piece.done && chunked {
-            out.extend_from_slice(b"\r\n");
+            trailers::end_request(out, plan.trailers.as_deref().unwrap_or_default(), &self.http.config);
         }
         plan.body_bytes = piece.data as u64;
         match self.http.config.max_body_bytes {

@@ -2,8 +2,8 @@
 //!
 //! Both directions move at once, so an app may answer before it has read the body. Nothing is read from the app while the
 //! client refuses bytes, and nothing from the client while the app does; that is all the buffering there is. A body
-//! with a known length is passed on as it lies, a chunked one is checked. A request loses its trailers; those of a response
-//! pass to a client that takes them.
+//! with a known length is passed on as it lies, a chunked one is checked. Trailers of a request pass where they may; those of a
+//! response to a client that takes them.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -81,6 +81,8 @@ pub(super) struct Exchange<'c> {
     direct: usize,
     body: Framing,
     body_bytes: u64,
+    /// What came behind the last chunk of the request; None: nothing of it is passed on.
+    section: Option<Vec<u8>>,
     uploaded: bool,
     app_refused: bool,
     stage: Stage,
@@ -113,6 +115,7 @@ impl<'c> Exchange<'c> {
             direct: 0,
             body: plan.body,
             body_bytes: plan.body_bytes,
+            section: plan.trailers.clone(),
             uploaded: false,
             app_refused: false,
             stage: Stage::Head(Scan::default()),
@@ -259,9 +262,14 @@ impl<'c> Exchange<'c> {
         if counted {
             self.direct = piece.taken;
         } else {
-            self.out.extend_from_slice(&self.client.inbox.bytes()[..piece.forward]);
+            let bytes = self.client.inbox.bytes();
+            self.out.extend_from_slice(&bytes[..piece.forward]);
+            if let Some(section) = &mut self.section {
+                section.extend_from_slice(&bytes[piece.forward..piece.taken]);
+            }
             if piece.done {
-                self.out.extend_from_slice(b"\r\n");
+                let section = self.section.take().unwrap_or_default();
+                trailers::end_request(self.out, &section, &self.client.http.config);
             }
             self.client.inbox.consume(piece.taken);
         }

@@ -15,6 +15,7 @@ use super::framing::Framing;
 use super::names::same_name;
 use super::reply::Advice;
 use super::request::{Refusal, Request, options, refuse};
+use super::trailers;
 use super::worker::Http;
 use crate::jwt::issuers::Judged;
 use crate::jwt::{Failure, Identity, Issuers, Place};
@@ -132,6 +133,7 @@ pub(super) fn admit(
     let mut admitted = Admitted { identity: None, dropped: 0, target: None, forwarded_host: false, own_lines: true };
     authenticate(http, caller, request, extra, &mut admitted)?;
     say_where_from(http, caller, request, extra, &mut admitted);
+    trailers::announce(extra, request, config);
     Ok(admitted)
 }
 

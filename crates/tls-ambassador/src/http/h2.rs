@@ -5,7 +5,7 @@
 //! limits: streams at once, resets of streams that were not yet accepted, resets that a client provokes, the size of a
 //! header list; windows and send buffers are small enough for a thousand attackers.
 //!
-//! Not passed on: trailers of requests to an app that speaks HTTP/1.1 (with `--upstream-h2c` they pass, see [`h2_app`]),
+//! Not passed on: trailers of requests with a Content-Length to an app that speaks HTTP/1.1, which has no place for them,
 //! interim answers, which hyper cannot send, and server push, which no longer exists.
 
 use std::cell::{Cell, RefCell};

@@ -23,6 +23,7 @@ use super::h2_stream::H2Body;
 use super::names::{Class, classify};
 use super::request::{MAX_HEADERS, Refusal, refuse};
 use super::timers::Deadline;
+use super::trailers;
 
 const STREAM_WINDOW: u32 = 128 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -194,7 +195,7 @@ impl Body for UpBody {
         }
         // What may not stand in a head may not come in afterwards either.
         let frame = match frame.into_trailers() {
-            Ok(trailers) => Frame::trailers(clean(trailers, |name| config.strip.contains(name))),
+            Ok(trailers) => Frame::trailers(clean(trailers, |name| config.strip_trailers.contains(name))),
             Err(frame) => frame,
         };
         Poll::Ready(Some(Ok(frame)))
@@ -209,12 +210,12 @@ impl Body for UpBody {
     }
 }
 
-/// Trailers without names that frame a message, are meant for one hop, or say who asks.
+/// Trailers without names that belong into heads only, are meant for one hop, or say who asks.
 fn clean(trailers: HeaderMap, is_identity: impl Fn(&[u8]) -> bool) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(trailers.len());
     for (name, value) in &trailers {
         let bytes = name.as_str().as_bytes();
-        if classify(bytes) == Class::Other && !is_identity(bytes) {
+        if trailers::may_pass(bytes) && !is_identity(bytes) {
             kept.append(name.clone(), value.clone());
         }
     }

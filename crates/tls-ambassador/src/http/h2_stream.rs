@@ -12,6 +12,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::http::{HeaderMap, HeaderName, HeaderValue, Response as H2Response, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::forward::line;
 use super::framing::{Fault, Framing};
 use super::h2::{Asked, Open, read_away};
 use super::h2_app::Relayed;
@@ -30,6 +31,8 @@ pub(super) struct Upload {
     promised: Option<u64>,
     body: Option<Incoming>,
     bytes: u64,
+    /// Lines behind the last chunk.
+    trailers: Vec<u8>,
 }
 
 impl Upload {
@@ -37,7 +40,7 @@ impl Upload {
     pub(super) fn new(head: Vec<u8>, framing: Framing, body: Option<Incoming>) -> Upload {
         let chunked = matches!(framing, Framing::Chunked(_));
         let promised = if let Framing::Length(length) = framing { Some(length) } else { None };
-        Upload { out: head, sent: 0, chunked, promised, body, bytes: 0 }
+        Upload { out: head, sent: 0, chunked, promised, body, bytes: 0, trailers: Vec::new() }
     }
 
     fn is_over(&self) -> bool {
@@ -124,9 +127,8 @@ impl AppStream {
     /// The same request once more.
     pub(super) fn again(mut self) -> (Open, Upload) {
         self.counted = false;
-        let Upload { out, chunked, .. } = &mut self.upload;
-        let upload =
-            Upload { out: std::mem::take(out), sent: 0, chunked: *chunked, promised: None, body: None, bytes: 0 };
+        // Only a request without body is sent again.
+        let upload = Upload::new(std::mem::take(&mut self.upload.out), Framing::Done, None);
         (self.open.another(), upload)
     }
 
@@ -262,6 +264,13 @@ impl AppStream {
                         if upload.chunked {
                             upload.out.extend_from_slice(b"\r\n");
                         }
+                    } else if let Ok(fields) = frame.into_trailers() {
+                        let config = &self.open.0.http.config;
+                        let passing =
+                            fields.iter().filter(|(name, _)| trailers::may_pass_in(config, name.as_str().as_bytes()));
+                        for (name, value) in passing {
+                            line(&mut upload.trailers, name.as_str().as_bytes(), value.as_bytes());
+                        }
                     }
                 }
                 // The client took the request back; the app must not take what it has for the whole.
@@ -276,7 +285,9 @@ impl AppStream {
                 None => {
                     upload.body = None;
                     if upload.chunked {
-                        upload.out.extend_from_slice(b"0\r\n\r\n");
+                        upload.out.extend_from_slice(b"0\r\n");
+                        upload.out.append(&mut upload.trailers);
+                        upload.out.extend_from_slice(b"\r\n");
                     }
                 }
             }

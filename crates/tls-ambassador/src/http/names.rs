@@ -21,7 +21,7 @@ pub enum Class {
     Expect,
     /// Meant for the next hop only: never passed on.
     HopByHop,
-    /// Trailer: announces a section that this proxy drops from requests.
+    /// Trailer: announces a section behind the body, which is looked at by itself.
     Trailer,
     /// Says where the request came from; ours to say unless the peer is trusted.
     Forwarding,
@@ -125,7 +125,8 @@ impl NameSet {
         self.exact.retain(|known| !same_name(name.as_bytes(), known));
     }
 
-    fn insert(&mut self, name: &str) {
+    /// Takes `name` in, which may end in `*`.
+    pub fn insert(&mut self, name: &str) {
         let (name, list) = match name.strip_suffix('*') {
             Some(prefix) => (prefix, &mut self.prefixes),
             None => (name, &mut self.exact),

@@ -105,6 +105,10 @@ pub struct Facts {
     pub expects_continue: bool,
     /// The client takes trailers behind the response.
     pub trailers: bool,
+    /// Some header announces trailers behind the body.
+    pub announces: bool,
+    /// Connection names other headers, which may stand among the trailers too: none of them is passed on then.
+    pub names_others: bool,
     /// Some header says where the request came from (bits as in `dropped`).
     pub forwarding: u128,
 }
@@ -226,6 +230,8 @@ pub fn inspect(headers: &[Header<'_>], old: bool, stripped: &NameSet) -> Result<
         keep_alive: !old,
         expects_continue: false,
         trailers: false,
+        announces: false,
+        names_others: false,
         forwarding: 0,
     };
     let mut seen = Seen::default();
@@ -273,7 +279,11 @@ pub fn inspect(headers: &[Header<'_>], old: bool, stripped: &NameSet) -> Result<
                 }
                 facts.expects_continue = true;
             }
-            Class::HopByHop | Class::Trailer => {
+            Class::Trailer => {
+                facts.dropped |= bit;
+                facts.announces = true;
+            }
+            Class::HopByHop => {
                 facts.dropped |= bit;
                 let is_te = same_name(header.name.as_bytes(), b"te");
                 seen.takes_trailers |=
@@ -302,6 +312,8 @@ pub fn inspect(headers: &[Header<'_>], old: bool, stripped: &NameSet) -> Result<
     }
     if seen.names_others {
         drop_named(headers, &mut facts);
+        facts.names_others = true;
+        facts.announces = false;
     }
     Ok(facts)
 }
@@ -329,8 +341,10 @@ impl Seen {
             } else if option.eq_ignore_ascii_case(b"upgrade") {
                 self.wants_upgrade = true;
             } else {
-                self.names_te |= option.eq_ignore_ascii_case(b"te");
-                self.names_others = true;
+                let te = option.eq_ignore_ascii_case(b"te");
+                self.names_te |= te;
+                // TE itself is never passed on as it is.
+                self.names_others |= !te;
             }
         }
     }

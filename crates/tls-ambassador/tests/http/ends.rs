@@ -38,6 +38,55 @@ fn trailers_of_the_app_reach_clients_that_take_them() {
     assert!(app.connections() <= 2, "the app's connections are used again: {}", app.connections());
 }
 
+/// Tokens in a header of their own, whose name no trailer may have.
+fn lab_with_tokens(app: &App) -> Lab {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("keys.json"), super::jwt::Issuer::new("a").keys()).unwrap();
+    let rules = ["--disable-authentication", "--jwt-jwks-file", "keys.json", "--jwt-header", "X-Token"];
+    Lab::start(app, &[&rules[..], &super::jwt::RULES, &["--strip-header", "X-Corp-*"]].concat(), dir)
+}
+
+#[test]
+fn trailers_of_requests_reach_the_app_unless_they_say_what_only_heads_say() {
+    let app = App::echo();
+    let lab = lab_with_tokens(&app);
+    let post = |more: &str, trailers: &str| {
+        format!(
+            "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n{more}\r\n5\r\nhello\r\n0\r\n{trailers}\r\n"
+        )
+    };
+    let announced =
+        "Trailer: X-Sum, X-Forwarded-User, X-Token\r\nTrailer: Content-Length, Digest\r\nConnection: close\r\n";
+    let mixed = "X-Sum: 5\r\nX_Forwarded_User: root\r\nX-Token: x\r\nAuthorization: Bearer x\r\nX-Corp-Role: root\r\nX-Forwarded-For: 1.1.1.1\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\nHost: x\r\nCookie: a=b\r\nIf-Match: x\r\nContent_Length: 9\r\nX-Request-Id: x\r\nDigest: y\r\n";
+    let split: Vec<_> = post(announced, mixed).bytes().map(|byte| (0.0, vec![byte])).collect();
+    let whole = vec![(0.0, post(announced, mixed).into_bytes())];
+    for (answer, end) in lab.raw_parts(20.0, &[whole, split]) {
+        assert!(answer.contains("Trailer: X-Sum, Digest\r\n") && answer.ends_with("\r\n\r\nhello"), "{answer} {end}");
+    }
+    let seen = app.seen();
+    assert_eq!(seen.matches("0\r\nX-Sum: 5\r\nDigest: y\r\n\r\n").count(), 2, "{seen}");
+    for (more, trailers) in [
+        // What Connection names belongs to this hop, wherever it stands.
+        ("Trailer: X-Sum\r\nConnection: close, X-Sum\r\n", "X-Sum: 5\r\n"),
+        ("Trailer: X-Sum\r\nConnection: close\r\n", ""),
+        ("Connection: close\r\n", &"A: b\r\n".repeat(65)),
+    ] {
+        let before = app.seen().len();
+        assert!(lab.raw_one(&post(more, trailers)).0.ends_with("\r\n\r\nhello"));
+        let seen = app.seen().split_off(before);
+        assert!(seen.ends_with("hello\r\n0\r\n\r\n"), "{more}: {seen}");
+        assert_eq!(seen.contains("Trailer: X-Sum"), trailers.is_empty(), "{more}: {seen}");
+    }
+    let before = app.seen().len();
+    let outcomes = play(&lab, "sent_trailers");
+    for outcome in outcomes.as_array().unwrap() {
+        assert!(outcome[0] == "200" && outcome[1].as_str().unwrap().ends_with("\r\n\r\nhello"), "{outcomes}");
+    }
+    let seen = app.seen().split_off(before);
+    assert!(seen.contains("Trailer: x-sum\r\n") && seen.contains("hello\r\n0\r\nx-sum: 5\r\n\r\n"), "{seen}");
+    assert_eq!((seen.matches("x-sum").count(), seen.contains("root")), (2, false), "a counted body has none: {seen}");
+}
+
 #[test]
 fn f21_a_client_older_than_chunks_gets_what_is_in_them() {
     let app = App::start(|_, _| (CHUNKED.to_vec(), false));

@@ -266,6 +266,20 @@ def trailers():
     return [outcome + [client.streams[stream].get("trailers")] for outcome, stream in zip(outcomes, (told, silent))]
 
 
+def sent_trailers():
+    """A body without length and one with, both with trailers behind."""
+    client = Client()
+    fields = [("x-sum", "5"), ("x-forwarded-user", "root"), ("authorization", "Bearer x"), ("x-token", "x"), ("content-length", "9")]
+    streams = []
+    for headers in ([("trailer", "x-sum, x-forwarded-user, x-token")], [("content-length", "5"), ("trailer", "x-sum")]):
+        stream = client.request(method="POST", headers=headers, end=False)
+        client.h2.send_data(stream, b"hello")
+        client.h2.send_headers(stream, fields, end_stream=True)
+        client.flush()
+        streams.append(stream)
+    return client.finish(*streams)
+
+
 def slow_upload():
     """Takes longer for its body than the app may take for its answer."""
     client = Client(wait=20)

@@ -104,15 +104,17 @@ fn request(bytes: &[u8]) -> Option<(String, Vec<u8>, usize)> {
             let line = at + bytes[at..].windows(2).position(|window| window == b"\r\n")?;
             let size = std::str::from_utf8(&bytes[at..line]).ok()?;
             let size = usize::from_str_radix(size.split(';').next()?, 16).ok()?;
+            if size == 0 {
+                // Trailers, if there are any, end as a head does.
+                let end = bytes[line..].windows(4).position(|window| window == b"\r\n\r\n")?;
+                return Some((head, body, line + end + 4));
+            }
             let next = line + 2 + size + 2;
             if bytes.len() < next {
                 return None;
             }
             body.extend_from_slice(&bytes[line + 2..line + 2 + size]);
             at = next;
-            if size == 0 {
-                return Some((head, body, at));
-            }
         }
     }
     let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
