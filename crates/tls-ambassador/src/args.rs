@@ -385,7 +385,7 @@ pub struct ClientArgs {
     #[arg(long, value_name = "URL")]
     pub proxy: Option<Proxy>,
 
-    /// Speak TLS on the local side too, with this certificate chain in PEM; reloaded when it changes
+    /// Speak TLS on the local side too, with this certificate chain in PEM, as the database asks for it or (ldap, smtp, imap) from the first byte; reloaded when it changes
     #[arg(long, value_name = "FILE", help_heading = "Local side")]
     pub local_cert: Option<PathBuf>,
 

@@ -120,6 +120,9 @@ impl Tunnel {
         accepted: Instant,
     ) -> &'static str {
         let opening = async {
+            if self.starttls == StartTls::Mysql {
+                return self.open_mysql(socket, local).await;
+            }
             let mut near = self.accept_local(socket, local).await?;
             let tls = self.open(&mut near).await?;
             Ok((near, tls))
@@ -136,13 +139,42 @@ impl Tunnel {
         local: &watch::Receiver<Arc<Material<rustls::ServerConfig>>>,
     ) -> Result<TlsStream, Failure> {
         let mut read = Vec::new();
-        if self.starttls != StartTls::None
+        if matches!(self.starttls, StartTls::Postgres | StartTls::PostgresDirect)
             && let postgres::Opening::Direct(first) = postgres::invite(&mut socket).await.map_err(Failure::Local)?
         {
             read = first;
         }
         let config = Arc::clone(&local.borrow().config);
         TlsStream::accept_after(socket, config, read).await.map_err(Failure::LocalHandshake)
+    }
+
+    /// MySQL's greeting comes before the TLS of either side, so one request serves both.
+    async fn open_mysql(
+        &self,
+        mut socket: Socket,
+        local: &watch::Receiver<Arc<Material<rustls::ServerConfig>>>,
+    ) -> Result<(TlsStream, TlsStream), Failure> {
+        let mut server = self.dial().await?;
+        let request = mysql::invite(&mut socket, &mut server, true).await.map_err(Failure::Greeting)?;
+        let config = Arc::clone(&local.borrow().config);
+        let mut near = TlsStream::accept(socket, config).await.map_err(Failure::LocalHandshake)?;
+        let opened = async {
+            request.write(&mut server).await.map_err(Failure::Greeting)?;
+            self.shake(server).await
+        };
+        match opened.await {
+            Ok(tls) => Ok((near, tls)),
+            Err(failure) => {
+                self.tell_mysql(&mut near, request.sequence.wrapping_add(2), &failure).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// The client may be gone; the failure is reported either way.
+    async fn tell_mysql(&self, client: &mut (impl AsyncWrite + Unpin), sequence: u8, failure: &Failure) {
+        let response = mysql::error(sequence, mysql::BAD_HANDSHAKE, &format!("tls-ambassador: {failure}"));
+        let _gone = response.write(client).await;
     }
 
     async fn carry<E: End>(
@@ -190,9 +222,7 @@ impl Tunnel {
                 let mut tls = match self.shake(server).await {
                     Ok(tls) => tls,
                     Err(failure) => {
-                        let response =
-                            mysql::error(sequence, mysql::BAD_HANDSHAKE, &format!("tls-ambassador: {failure}"));
-                        let _gone = response.write(client).await;
+                        self.tell_mysql(client, sequence, &failure).await;
                         return Err(failure);
                     }
                 };

@@ -360,7 +360,7 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
             ..Identity::default()
         };
         let (door, identities) = door_config(door, default, unix_socket)?;
-        check_client_pairs(&door.pairs, local.is_some(), pool_warm > 0)?;
+        check_client_pairs(&door.pairs, pool_warm > 0)?;
         if let Some(open) =
             door.pairs.iter().map(|pair| &pair.listen).find(|listen| !listen.is_local() && !unsafe_listen)
         {
@@ -398,12 +398,8 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
     }
 }
 
-fn check_client_pairs(pairs: &[Pair], local: bool, warm: bool) -> Result<(), Error> {
+fn check_client_pairs(pairs: &[Pair], warm: bool) -> Result<(), Error> {
     let speaks = |protocol: StartTls| pairs.iter().any(|pair| pair.starttls == protocol);
-    if local && [StartTls::Mysql, StartTls::Ldap, StartTls::Smtp, StartTls::Imap].into_iter().any(speaks) {
-        return Err(Error::request("--local-cert goes with --starttls none, postgres and postgres-direct only")
-            .hint("take --local-cert away: the local side of the other protocols is plain"));
-    }
     if warm && speaks(StartTls::Mysql) {
         return Err(Error::request(
             "--pool-warm cannot open MySQL sessions in advance: their TLS begins with the login",

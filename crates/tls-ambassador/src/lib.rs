@@ -325,7 +325,9 @@ fn client_stores(config: &ClientConfig) -> Result<Vec<Store<rustls::ClientConfig
 /// The local side's certificate, where that side speaks TLS.
 fn local_store(config: &ClientConfig) -> Result<Option<Store<rustls::ServerConfig>>, Error> {
     let Some(pair) = config.local.clone() else { return Ok(None) };
-    let postgres = config.door.pairs.iter().any(|pair| pair.starttls != args::StartTls::None);
+    let postgres =
+        |pair: &pairs::Pair| matches!(pair.starttls, args::StartTls::Postgres | args::StartTls::PostgresDirect);
+    let postgres = config.door.pairs.iter().any(postgres);
     let alpn = if postgres { vec![b"postgresql".to_vec()] } else { Vec::new() };
     plain_store(&config.policy, (pair, Password::Empty), alpn).map(Some)
 }

@@ -127,7 +127,7 @@ impl Door {
             }
             StartTls::Mysql => {
                 let mut app = self.dial(peer, local, &Default::default()).await.map_err(Failure::Backend)?;
-                mysql::invite(&mut socket, &mut app).await.map_err(Failure::Greeting)?;
+                mysql::invite(&mut socket, &mut app, false).await.map_err(Failure::Greeting)?;
                 dialled = Some(app);
             }
         }

@@ -379,6 +379,21 @@ fn d07_a_plain_mariadb_client_reaches_a_server_that_takes_tls_only() {
     let tunnel = server.place.tunnel(server.port, "mysql", &["--run-connection-test"]);
     let output = mariadb_client(tunnel.port, "secret", &["--skip-ssl"]);
     assert_eq!(stdout(&output), "Ssl_version\tTLSv1.3\n42", "{}", stderr(&output));
+    // With a certificate of its own, the tunnel takes clients that insist on TLS, and no others.
+    let (cert, key) = (text(&server.place.server.cert), text(&server.place.server.key));
+    let both = server.place.tunnel(server.port, "mysql", &["--local-cert", cert, "--local-key", key]);
+    let ca = format!("--ssl-ca={}", text(&server.place.root.ca.cert));
+    let checked = ["--ssl", &ca, "--ssl-verify-server-cert", "-hlocalhost"];
+    let output = mariadb_client(both.port, "secret", &checked);
+    assert_eq!(stdout(&output), "Ssl_version\tTLSv1.3\n42", "{}", stderr(&output));
+    let wrong = mariadb_client(both.port, "wrong", &checked);
+    assert!(stderr(&wrong).contains("Access denied for user 'app'"), "{}", stderr(&wrong));
+    let open = mariadb_client(both.port, "secret", &["--skip-ssl"]);
+    assert!(stderr(&open).contains("this server accepts TLS only"), "{}", stderr(&open));
+    let elsewhere = Place::new("elsewhere");
+    let strangers = elsewhere.tunnel(server.port, "mysql", &["--local-cert", cert, "--local-key", key]);
+    let told = mariadb_client(strangers.port, "secret", &checked);
+    assert!(stderr(&told).contains("tls-ambassador: TLS: "), "{}", stderr(&told));
     let wrong = mariadb_client(tunnel.port, "wrong", &["--skip-ssl"]);
     assert!(stderr(&wrong).contains("Access denied for user 'app'"), "{}", stderr(&wrong));
     // Statements far longer than one read, and answers as well, come through whole.
@@ -400,6 +415,10 @@ fn d07_d08_a_mariadb_without_tls_is_refused_and_a_door_gives_it_tls() {
     let Some(server) = mariadb(false) else { return };
     let tunnel = server.place.tunnel(server.port, "mysql", &[]);
     let refused = mariadb_client(tunnel.port, "secret", &["--skip-ssl"]);
+    assert!(stderr(&refused).contains("tls-ambassador: the server does not offer TLS"), "{}", stderr(&refused));
+    let (cert, key) = (text(&server.place.server.cert), text(&server.place.server.key));
+    let local = server.place.tunnel(server.port, "mysql", &["--local-cert", cert, "--local-key", key]);
+    let refused = mariadb_client(local.port, "secret", &["--ssl"]);
     assert!(stderr(&refused).contains("tls-ambassador: the server does not offer TLS"), "{}", stderr(&refused));
 
     let door = server.place.door(&format!("127.0.0.1:{}", server.port), "mysql");

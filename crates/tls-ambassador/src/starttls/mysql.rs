@@ -4,7 +4,9 @@
 //! packet (the request for TLS) that the other side does not, so the numbers differ by one until the server says OK or
 //! ERR; packets are taken one by one until then and as bytes afterwards.
 //!
-//! Not promised: `caching_sha2_password`'s full authentication through a tunnel. The local client believes that its
+//! Where both sides of a tunnel have TLS, the numbers agree and everything behind the request is bytes.
+//!
+//! Not promised: `caching_sha2_password`'s full authentication through a tunnel from a plain client. The local client believes that its
 //! connection is plain and asks for the server's RSA key, which a server on TLS does not give; the client then gets an
 //! error that says so. It works once the server has cached the password, and with other methods.
 //!
@@ -140,16 +142,7 @@ pub async fn ask(
     client: &mut (impl AsyncRead + AsyncWrite + Unpin),
     server: &mut (impl AsyncRead + AsyncWrite + Unpin),
 ) -> io::Result<Packet> {
-    let mut greeting = Packet::read(server).await?;
-    if greeting.first() == Some(0xff) {
-        // "Too many connections" and its kind come instead of a greeting, and only the client can make sense of it.
-        greeting.write(client).await?;
-        return Err(refused("the server refuses the connection"));
-    }
-    if !greeting.greeting_offers_tls() {
-        error(greeting.sequence, BAD_HANDSHAKE, "tls-ambassador: the server does not offer TLS").write(client).await?;
-        return Err(refused("the server does not offer TLS"));
-    }
+    let mut greeting = greeting(client, server, true).await?;
     greeting.set_greeting_tls(false)?;
     greeting.write(client).await?;
     let mut login = Packet::read(client).await?;
@@ -175,20 +168,17 @@ pub async fn probe(server: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Re
     request.write(server).await
 }
 
-/// Shows a client the plain server's greeting with an offer of TLS, and takes its request. After `Ok` the next byte
-/// from the client is TLS.
+/// Shows a client the server's greeting with an offer of TLS, and takes its request. After `Ok` the next byte from the
+/// client is TLS; the request is as a server on TLS (`of_tls`) wants it too.
 ///
 /// # Errors
-/// When the client logs in without TLS; it has been told why not.
+/// When the server refuses or should offer TLS and does not, or when the client logs in without TLS; it has been told why not.
 pub async fn invite(
     client: &mut (impl AsyncRead + AsyncWrite + Unpin),
     server: &mut (impl AsyncRead + AsyncWrite + Unpin),
-) -> io::Result<()> {
-    let mut greeting = Packet::read(server).await?;
-    if greeting.first() == Some(0xff) {
-        greeting.write(client).await?;
-        return Err(refused("the server refuses the connection"));
-    }
+    of_tls: bool,
+) -> io::Result<Packet> {
+    let mut greeting = greeting(client, server, of_tls).await?;
     greeting.set_greeting_tls(true)?;
     greeting.write(client).await?;
     let request = Packet::read(client).await?;
@@ -197,7 +187,26 @@ pub async fn invite(
         error(request.sequence.wrapping_add(1), TLS_REQUIRED, message).write(client).await?;
         return Err(refused("the client does not ask for TLS"));
     }
-    Ok(())
+    Ok(request)
+}
+
+/// The server's greeting. What ends the connection instead is told to the client in its own protocol.
+async fn greeting(
+    client: &mut (impl AsyncWrite + Unpin),
+    server: &mut (impl AsyncRead + Unpin),
+    of_tls: bool,
+) -> io::Result<Packet> {
+    let greeting = Packet::read(server).await?;
+    if greeting.first() == Some(0xff) {
+        // "Too many connections" and its kind come instead of a greeting, and only the client can make sense of it.
+        greeting.write(client).await?;
+        return Err(refused("the server refuses the connection"));
+    }
+    if of_tls && !greeting.greeting_offers_tls() {
+        error(greeting.sequence, BAD_HANDSHAKE, "tls-ambassador: the server does not offer TLS").write(client).await?;
+        return Err(refused("the server does not offer TLS"));
+    }
+    Ok(greeting)
 }
 
 /// Whose stream carries TLS, and with it one packet more.

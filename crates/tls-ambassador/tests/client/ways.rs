@@ -98,6 +98,14 @@ fn mail_clients_that_know_nothing_of_tls_reach_servers_that_insist_on_it() {
             let said = String::from_utf8(exit.stdout).unwrap();
             assert_eq!((said.trim(), exit.code), (answer, Some(0)), "{}", exit.stderr);
         }
+        // A client that speaks TLS from the first byte sees the same.
+        let local = ["--local-cert", text(&pki.server2.cert), "--local-key", text(&pki.server2.key)];
+        let door = pki.tunnel(port, &[&["--starttls", protocol], &local[..]].concat());
+        let client = script("starttls.py", &["ask", protocol, &door.port.to_string(), pki.ca()]);
+        let exit = client.wait_within(PATIENCE);
+        let said = String::from_utf8(exit.stdout).unwrap();
+        assert_eq!((said.trim(), exit.code), (answer, Some(0)), "{}", exit.stderr);
+        assert!(plain(door.port, b"EHLO x\r\n").is_err(), "plain bytes are no TLS");
         let heard = String::from_utf8(server.stdout()).unwrap();
         assert!(!heard.lines().any(|line| line.contains("LOGIN") && line.contains("\"inside\": false")), "{heard}");
     }
@@ -110,6 +118,10 @@ fn ldap_is_asked_for_tls_before_the_first_byte_of_the_client() {
     let door = pki.tunnel(port, &["--starttls", "ldap"]);
     assert!(works(&door));
     server.wait_for_stdout("301d02010177188016312e332e362e312e342e312e313436362e3230303337", PATIENCE);
+    let local = ["--starttls", "ldap", "--local-cert", text(&pki.server2.cert), "--local-key", text(&pki.server2.key)];
+    let door = pki.tunnel(port, &local);
+    let said = ask(&["echo", &door.port.to_string(), "--ca", pki.ca()]);
+    assert!(said.contains("\"ok\": true") && said.contains("\"cn\": \"server2\""), "{said}");
 }
 
 #[test]
@@ -199,10 +211,7 @@ fn what_does_not_go_together_is_refused_in_one_line() {
         &["--pool-warm", "1", "--starttls", "mysql"],
         "error: --pool-warm cannot open MySQL sessions in advance: their TLS begins with the login",
     );
-    check(
-        &["--local-cert", cert, "--local-key", key, "--starttls", "smtp"],
-        "error: --local-cert goes with --starttls none, postgres and postgres-direct only",
-    );
+    check(&["--local-key", key], "error: --local-key without --local-cert");
     check(
         &["--unix-socket", "/run"],
         "error: --unix-socket names sockets as PostgreSQL does, and --starttls is not postgres",

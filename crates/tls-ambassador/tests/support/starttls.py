@@ -95,14 +95,19 @@ def serve():
         threading.Thread(target=one, args=(s,), daemon=True).start()
 
 
+if what == "ask":
+    port, trust = int(sys.argv[3]), None
+    if len(sys.argv) > 4:
+        # The local side has TLS from the first byte.
+        trust = ssl.create_default_context(cafile=sys.argv[4])
 if what == "serve":
     serve()
 elif protocol == "smtp":
-    client = smtplib.SMTP("127.0.0.1", int(sys.argv[3]), timeout=30)
+    client = smtplib.SMTP_SSL("localhost", port, timeout=30, context=trust) if trust else smtplib.SMTP("127.0.0.1", port, timeout=30)
     client.ehlo()
     say(offered="starttls" in client.esmtp_features, answer=client.noop()[1].decode())
     client.quit()
 else:
-    client = imaplib.IMAP4("127.0.0.1", int(sys.argv[3]))
+    client = imaplib.IMAP4_SSL("localhost", port, ssl_context=trust) if trust else imaplib.IMAP4("127.0.0.1", port)
     say(capabilities=list(client.capabilities), login=client.login("me", "secret")[0])
     client.logout()
