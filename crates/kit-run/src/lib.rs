@@ -21,6 +21,8 @@ mod process;
 mod request;
 mod shutdown;
 mod stdout;
+#[cfg(panic = "abort")]
+mod unwinding;
 
 pub use context::{Context, Environment, Signal, SignalStream};
 pub use error::Error;
