@@ -78,6 +78,17 @@ impl Socket {
         }
     }
 
+    /// Reads what is there already, without waiting for more.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there, which mostly takes no system call; others when the connection is gone.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(buffer),
+            Self::Unix(stream) => stream.try_read(buffer),
+        }
+    }
+
     /// Lets the drop of this socket send a reset instead of an orderly end: the other side broke off, and this side
     /// must not take what it has for the whole.
     pub fn abort_on_drop(&self) {

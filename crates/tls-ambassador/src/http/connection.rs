@@ -243,6 +243,8 @@ impl Connection {
             (Verdict::Denied(Denied { entry, ..Denied::fatal(refusal) }), method)
         })?;
         self.inbox.consume(length + taken);
+        // Somebody else's request can use it while the app works on this one.
+        self.inbox.rest(&self.http.buffers);
         Ok(plan)
     }
 
@@ -276,7 +278,7 @@ impl Connection {
             let reused = idle.is_some();
             let socket = match idle.take() {
                 Some(socket) => socket,
-                None => match backend::dial(&self.http, &self.door, &mut tries).await {
+                None => match Box::pin(backend::dial(&self.http, &self.door, &mut tries)).await {
                     Ok(socket) => socket,
                     Err(_) => return self.fail(plan, refuse(502, "cannot connect to the app"), began).await,
                 },

@@ -58,13 +58,18 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy)]
 pub(super) struct OnThisThread;
 
-impl<F: Future + 'static> Executor<F> for OnThisThread {
+impl<F> Executor<F> for OnThisThread
+where
+    F: Future<Output: 'static> + 'static,
+{
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+        // As it is: a block around it would hold it twice, before it begins and while it runs.
+        tokio::task::spawn_local(future);
     }
 }
+
+/// An answer under way. Boxed, because a stream's task is moved a dozen times before it runs.
+type Answering = Pin<Box<dyn Future<Output = Result<H2Response<H2Body>, Infallible>>>>;
 
 /// What the streams of one connection share.
 pub(super) struct Streams {
@@ -136,9 +141,9 @@ pub(super) async fn serve(http: Rc<Http>, door: Rc<Door>, caller: Caller, stream
         open: Cell::new(0),
         spare: RefCell::default(),
     });
-    let service = service_fn(|request| {
+    let service = service_fn(|request| -> Answering {
         let open = Open::new(&streams);
-        async move { Ok::<_, Infallible>(answer(open, request).await) }
+        Box::pin(async move { Ok(answer(open, request).await) })
     });
     let stream = Corked::new(Rc::clone(&http), stream);
     let list = u32::try_from(http.config.max_header_bytes).unwrap_or(64 << 10);
@@ -258,8 +263,8 @@ async fn pass(open: Open, request: H2Request<Incoming>, asked: &Asked) -> Result
     };
     if open.0.http.config.upstream_h2c {
         let takes_trailers = parts.headers.get(header::TE).is_some_and(|te| te == "trailers");
-        let answer = h2_app::pass(open, &out, takes_trailers, body, asked.clone()).await;
-        return answer;
+        // Boxed, as the other way below is: what is rare shall not make the rest large.
+        return Box::pin(h2_app::pass(open, &out, takes_trailers, body, asked.clone())).await;
     }
     let replayable = ended && method.is_idempotent();
     let to_head = method == Method::Head;
@@ -271,7 +276,7 @@ async fn pass(open: Open, request: H2Request<Incoming>, asked: &Asked) -> Result
         let reused = idle.is_some();
         let socket = match idle.take() {
             Some(socket) => socket,
-            None => dial(&open.0, &mut tries).await?,
+            None => Box::pin(dial(&open.0, &mut tries)).await?,
         };
         let mut stream = AppStream::new(open, socket, upload, to_head, asked.clone());
         match poll_fn(|cx| stream.poll_head(cx)).await {

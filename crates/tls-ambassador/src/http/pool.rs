@@ -5,11 +5,23 @@
 //! can only mean that it ended.
 
 use std::cell::RefCell;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::io;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, ReadBuf};
+use crate::socket::Socket;
+
+/// What can be kept.
+pub(super) trait Quiet {
+    /// True while it is open and has nothing to say.
+    fn is_quiet(&mut self) -> bool;
+}
+
+impl Quiet for Socket {
+    fn is_quiet(&mut self) -> bool {
+        // Not `poll_read`, which would have to leave a waker behind.
+        self.try_read(&mut [0; 1]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
 
 struct Idle<S> {
     socket: S,
@@ -29,7 +41,7 @@ impl<S> std::fmt::Debug for Pool<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Pool<S> {
+impl<S: Quiet> Pool<S> {
     /// Keeps up to `most` connections, each for up to `longest`.
     pub(super) fn new(most: usize, longest: Duration) -> Pool<S> {
         Pool { idle: RefCell::new(Vec::new()), most, longest }
@@ -39,7 +51,8 @@ impl<S: AsyncRead + Unpin> Pool<S> {
     pub(super) fn take(&self) -> Option<S> {
         loop {
             let mut idle = self.idle.borrow_mut().pop()?;
-            if looks_alive(&mut idle.socket) {
+            // An idle connection has nothing to say; if it can be read, it ended or is out of step.
+            if idle.socket.is_quiet() {
                 return Some(idle.socket);
             }
         }
@@ -62,18 +75,27 @@ impl<S: AsyncRead + Unpin> Pool<S> {
     }
 }
 
-/// An idle connection has nothing to say; if it can be read, it ended or is out of step.
-fn looks_alive<S: AsyncRead + Unpin>(socket: &mut S) -> bool {
-    let mut byte = [0; 1];
-    let mut cx = Context::from_waker(Waker::noop());
-    matches!(Pin::new(socket).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)), Poll::Pending)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
-    use tokio::io::AsyncWriteExt;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+    use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, ReadBuf};
+
+    impl Quiet for DuplexStream {
+        fn is_quiet(&mut self) -> bool {
+            let mut byte = [0; 1];
+            let mut cx = Context::from_waker(Waker::noop());
+            matches!(Pin::new(self).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)), Poll::Pending)
+        }
+    }
+
+    impl Quiet for tokio::io::Empty {
+        fn is_quiet(&mut self) -> bool {
+            false
+        }
+    }
 
     #[tokio::test]
     async fn the_last_live_connection_comes_first_and_dead_or_talkative_ones_never() {

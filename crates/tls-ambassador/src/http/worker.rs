@@ -178,7 +178,7 @@ impl Http {
     }
 
     /// Ends what is over time, while there is anything that could be.
-    /// Bytes are counted once a tick, not with every read.
+    /// Bytes are counted once a tick, not with every read, and buffers that lie idle are given back.
     pub(super) async fn sweep(self: Rc<Self>, door: Rc<Door>) {
         let mut drain = door.drain.clone();
         loop {
@@ -193,6 +193,7 @@ impl Http {
             let (received, sent) = self.traffic.take();
             door.metrics.bytes_in.inc_by(received);
             door.metrics.bytes_out.inc_by(sent);
+            self.buffers.forget_unused();
             let connections = self.timers.sweep(now);
             // Each pool has to be looked at, whatever the one before holds.
             let idle = self.apps.borrow().iter().filter(|app| app.pool.sweep(now)).count();
