@@ -20,7 +20,6 @@ use std::io::Read as _;
 use std::path::Path;
 
 use kit_run::{Error, Setting};
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::keyed;
@@ -110,13 +109,21 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
+/// One value, or those of a list.
+fn scalars(value: &DeValue<'_>) -> Option<Vec<String>> {
+    match value {
+        DeValue::Array(list) => list.iter().map(|value| scalar(value.get_ref())).collect(),
+        one => scalar(one).map(|one| vec![one]),
+    }
+}
+
 /// A `[[route]]` as `--route` takes it.
 fn in_one_line(route: DeTable<'_>) -> Result<String, String> {
     let mut name = None;
     let mut rest = Vec::new();
     for (key, value) in route {
         let key: String = key.into_inner().into_owned();
-        let mut values = plain(value.get_ref()).ok_or_else(|| format!("{key} of a route is no plain value"))?;
+        let mut values = scalars(value.get_ref()).ok_or_else(|| format!("{key} of a route is no plain value"))?;
         if key == "alpn" {
             values = vec![values.join(" ")];
         }
@@ -140,18 +147,10 @@ fn issuer_in_one_line(issuer: DeTable<'_>) -> Result<String, String> {
     let mut parts = Vec::new();
     for (key, value) in issuer {
         let key: String = key.into_inner().into_owned();
-        let values = plain(value.get_ref()).ok_or_else(|| format!("{key} of an issuer is no plain value"))?;
+        let values = scalars(value.get_ref()).ok_or_else(|| format!("{key} of an issuer is no plain value"))?;
         parts.extend(values.iter().map(|value| keyed::part(&key, value)));
     }
     Ok(parts.join(","))
-}
-
-/// A value, or all of a list.
-fn plain(value: &DeValue<'_>) -> Option<Vec<String>> {
-    match value {
-        DeValue::Array(list) => list.iter().map(|value: &Spanned<DeValue<'_>>| scalar(value.get_ref())).collect(),
-        other => scalar(other).map(|value| vec![value]),
-    }
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ impl Drop for Counted {
 }
 
 /// Who is counted together: an IPv4 address, or all that one IPv6 host may call its own.
-fn client(address: IpAddr) -> IpAddr {
+pub(crate) fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),
         four => four,

@@ -14,6 +14,8 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::limits::client;
+
 /// Addresses that share their places; a power of two.
 const SETS: usize = 4096;
 /// Places of one set.
@@ -107,7 +109,7 @@ impl Limiter {
 
 /// An address as one client.
 fn key(address: IpAddr) -> u64 {
-    match address.to_canonical() {
+    match client(address) {
         // Beside all /64s that are routed.
         IpAddr::V4(address) => u64::from(u32::from(address)) | 0xffff << 32,
         IpAddr::V6(address) => u64::try_from(u128::from(address) >> 64).unwrap_or(u64::MAX),
