@@ -54,7 +54,7 @@ impl<S: Sink> Engine<S> {
                 ..Age::of(candidate.path.file_name().unwrap_or_default(), &candidate.facts)
             })
             .collect();
-        let direction = &mut self.targets[target].numbers;
+        let direction = self.targets[target].numbers;
         let told = ages.iter().all(|age| age.serial.is_some()) || !found.iter().all(Candidate::has_its_name);
         let named = if told { None } else { by_names(&ages, direction) };
         let order = named.unwrap_or_else(|| oldest_first(&ages, direction));

@@ -238,9 +238,10 @@ impl<S: Sink> Engine<S> {
     /// A copy becomes a generation, read from `offset` on.
     fn adopt(&mut self, target: usize, at: usize, offset: u64) -> Result<(), FollowError> {
         let links = self.behind_symlink(target);
+        let Some(Copy { file: candidate, .. }) = self.targets[target].copies.remove(at) else { return Ok(()) };
+        let by_name = self.place_by_name(target, &candidate);
         let followed = &mut self.targets[target];
-        let Some(Copy { file: candidate, .. }) = followed.copies.remove(at) else { return Ok(()) };
-        let place = place_by_age(followed, &candidate, links);
+        let place = by_name.unwrap_or_else(|| place_by_age(followed, &candidate, links));
         // A file took the name and is gone, and this is what is left of it: told by events, else by a new file there.
         let came = followed.births > 0 && !followed.doubtful;
         let new = self.watcher.is_none() && followed.live().is_some_and(|live| live.number > followed.looked);
@@ -396,8 +397,7 @@ impl<S: Sink> Engine<S> {
         self.stats.recovered_bytes.inc_by(candidate.facts.size.saturating_sub(offset));
         let kind = if candidate.compressed { Kind::Log } else { Kind::Copy };
         // Later rounds may have been found before the truncation was noticed.
-        let by_name = self.targets[target].place_by_name(&candidate).filter(|_| !self.behind_symlink(target));
-        let at = by_name.map_or(at, |place| place.min(at));
+        let at = self.place_by_name(target, &candidate).map_or(at, |place| place.min(at));
         let generation = self.insert_found(target, at, candidate, offset, kind)?;
         generation.size().map_err(FollowError::Read)?;
         if let Some(end) = interrupted.filter(|end| *end <= generation.seen && generation.stream.is_none()) {
@@ -408,6 +408,11 @@ impl<S: Sink> Engine<S> {
             self.in_flight = Some((target, number));
         }
         Ok(())
+    }
+
+    /// As [`Target::place_by_name`]; files behind a symlink are placed by their births.
+    pub(crate) fn place_by_name(&self, target: usize, candidate: &Candidate) -> Option<usize> {
+        if self.behind_symlink(target) { None } else { self.targets[target].place_by_name(candidate) }
     }
 
     /// Whether the log's name is a symlink to files of changing names, each made under its own.
@@ -431,9 +436,6 @@ fn place_by_age(followed: &crate::target::Target, candidate: &Candidate, links: 
         let known = followed.generations.iter().take(count - live);
         let renamed_later = known.take_while(|one| one.serial.is_none_or(|renamed| renamed < made)).count();
         return renamed_later.min(older(&|one| one.serial.is_some_and(|renamed| renamed < made)));
-    }
-    if let Some(place) = followed.place_by_name(candidate).filter(|_| !links) {
-        return place;
     }
     if candidate.compressed {
         return older(&|one| one.time < facts.modified || (one.stream.is_some() && one.time == facts.modified));

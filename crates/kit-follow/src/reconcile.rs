@@ -74,7 +74,7 @@ impl Current {
     }
 
     /// Whether a file beside it is younger, by its birth, or its name where clocks are too coarse.
-    fn is_older(&self, other: &Candidate, direction: &mut Direction) -> bool {
+    fn is_older(&self, other: &Candidate, direction: Direction) -> bool {
         let (born, since) = (self.identity.born, other.facts.identity.born);
         match (born.cmp(&since), &self.name, other.path.file_name()) {
             (Ordering::Equal, Some(name), Some(other)) => names_rise(name, other, direction).unwrap_or(true),
@@ -325,9 +325,8 @@ impl<S: Sink> Engine<S> {
                 Class::Generation => {
                     tracing::info!(path = %candidate.path.display(), size = candidate.facts.size, "generation found that was never under the name when looked at");
                     self.stats.recovered.inc();
-                    let followed = &self.targets[target];
-                    let by_name = if self.behind_symlink(target) { None } else { followed.place_by_name(&candidate) };
-                    let at = by_name.unwrap_or(followed.generations.len());
+                    let last = self.targets[target].generations.len();
+                    let at = self.place_by_name(target, &candidate).unwrap_or(last);
                     self.insert_found(target, at, candidate, 0, Kind::Log)?;
                     taken += 1;
                 }
@@ -346,7 +345,7 @@ impl<S: Sink> Engine<S> {
     /// What a file beside the log is, as far as its name, birth and size tell. `newest` is the birth of the youngest generation
     /// that is followed.
     fn class(
-        &mut self,
+        &self,
         target: usize,
         candidate: &Candidate,
         current: Option<&Current>,
@@ -378,14 +377,13 @@ impl<S: Sink> Engine<S> {
 
     /// Behind a symlink every file is made under a name of its own, before the link leads to it, and has content later.
     fn class_behind_link(
-        &mut self,
+        &self,
         target: usize,
         candidate: &Candidate,
         current: Option<&Current>,
     ) -> Result<Class, FollowError> {
         let empty = candidate.facts.size == 0;
-        let Some(current) = current.filter(|current| current.is_older(candidate, &mut self.targets[target].numbers))
-        else {
+        let Some(current) = current.filter(|current| current.is_older(candidate, self.targets[target].numbers)) else {
             return Ok(if empty { Class::Generation } else { Class::Copy });
         };
         Ok(if !self.leads_to(target, current) {

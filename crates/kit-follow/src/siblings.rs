@@ -87,8 +87,8 @@ impl<'a> Age<'a> {
 /// file system clocks make ties, which fall to the numbers in the names. Where births say nothing (unknown, or something
 /// is compressed) numbers or dates in the names decide, else the last writes.
 ///
-/// `direction` is what earlier looks told about the numbers.
-pub(crate) fn oldest_first(ages: &[Age<'_>], direction: &mut Direction) -> Vec<usize> {
+/// `direction` is what [`learn`] was told by these and earlier files.
+pub(crate) fn oldest_first(ages: &[Age<'_>], direction: Direction) -> Vec<usize> {
     let mut order: Vec<usize> = (0..ages.len()).collect();
     if ages.len() < 2 {
         return order;
@@ -97,8 +97,7 @@ pub(crate) fn oldest_first(ages: &[Age<'_>], direction: &mut Direction) -> Vec<u
     let compressed = ages.iter().any(|age| uncompressed(age.name.as_bytes()).len() != age.name.len());
     let by_name = names.windows(2).all(|pair| pair[0].style == pair[1].style) && names[0].style != Style::None;
     let by_event = ages.iter().all(|age| age.serial.is_some());
-    let falling = direction.is_falling(votes(ages, &names));
-    let name_key = |at: usize| names[at].key(falling);
+    let name_key = |at: usize| names[at].key(direction);
     if by_event {
         order.sort_by_key(|at| ages[*at].serial);
     } else if !compressed && ages.iter().all(|age| age.born > 0) {
@@ -113,7 +112,7 @@ pub(crate) fn oldest_first(ages: &[Age<'_>], direction: &mut Direction) -> Vec<u
 
 /// The order of rotation as the names tell it, as [`oldest_first`] gives it: a copy of the log stands before the log's
 /// later content, which births cannot tell. `None` where the names do not tell.
-pub(crate) fn by_names(ages: &[Age<'_>], direction: &mut Direction) -> Option<Vec<usize>> {
+pub(crate) fn by_names(ages: &[Age<'_>], direction: Direction) -> Option<Vec<usize>> {
     let names: Vec<NameAge> = ages.iter().map(|age| name_age(age.name)).collect();
     let style = names.iter().map(|name| name.style).find(|style| *style != Style::Passing)?;
     let tells = |name: &NameAge| name.style == style || name.style == Style::Passing;
@@ -124,20 +123,22 @@ pub(crate) fn by_names(ages: &[Age<'_>], direction: &mut Direction) -> Option<Ve
     if (0..names.len()).any(one_name) {
         return None;
     }
-    let falling = direction.is_falling(votes(ages, &names));
     let mut order: Vec<usize> = (0..ages.len()).collect();
-    order.sort_by_key(|at| names[*at].key(falling));
+    order.sort_by_key(|at| names[*at].key(direction));
     Some(order)
 }
 
-/// Learns from files how numbers in names run.
+/// Learns from files how numbers in names run, where their votes are clear.
 pub(crate) fn learn(ages: &[Age<'_>], direction: &mut Direction) {
     let names: Vec<NameAge> = ages.iter().map(|age| name_age(age.name)).collect();
-    direction.is_falling(votes(ages, &names));
+    let votes = votes(ages, &names);
+    if *direction != Direction::Counted && votes.abs() >= 2 {
+        *direction = if votes > 0 { Direction::Falling } else { Direction::Rising };
+    }
 }
 
 /// Whether the first of two names is of the older file. `None` where the names do not tell.
-pub(crate) fn names_rise(one: &OsStr, other: &OsStr, direction: &mut Direction) -> Option<bool> {
+pub(crate) fn names_rise(one: &OsStr, other: &OsStr, direction: Direction) -> Option<bool> {
     let age = |name| Age { name, serial: None, born: 0, modified: 0 };
     by_names(&[age(one), age(other)], direction).map(|order| order[0] == 0)
 }
@@ -163,8 +164,8 @@ struct NameAge {
 }
 
 impl NameAge {
-    fn key(&self, falling: bool) -> (bool, Vec<u64>) {
-        let invert = self.style == Style::Number && falling;
+    fn key(&self, direction: Direction) -> (bool, Vec<u64>) {
+        let invert = self.style == Style::Number && direction == Direction::Falling;
         let key = self.digits.iter().map(|number| if invert { u64::MAX - number } else { *number }).collect();
         (self.style == Style::Passing, key)
     }
@@ -189,7 +190,7 @@ fn name_age(name: &OsStr) -> NameAge {
 }
 
 /// Whether larger numbers in rotated names are older.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Direction {
     /// Logrotate's way, which holds until files tell otherwise.
     #[default]
@@ -197,18 +198,6 @@ pub(crate) enum Direction {
     Rising,
     /// Each file keeps its name, whatever is written to it later.
     Counted,
-}
-
-impl Direction {
-    /// The vote of one look's files, with what earlier ones told as one more; a clear vote is remembered.
-    fn is_falling(&mut self, votes: i64) -> bool {
-        match self {
-            Self::Counted => return false,
-            _ if votes.abs() >= 2 => *self = if votes > 0 { Self::Falling } else { Self::Rising },
-            _ => {}
-        }
-        matches!(self, Self::Falling)
-    }
 }
 
 /// Whether larger numbers are older, as logrotate has it: positive where the births and last writes of these files say so.
@@ -273,8 +262,14 @@ mod tests {
         Age { name: OsStr::new(name), serial, born, modified }
     }
 
+    fn learnt(ages: &[Age<'_>]) -> Direction {
+        let mut direction = Direction::default();
+        learn(ages, &mut direction);
+        direction
+    }
+
     fn ordered<'a>(ages: &[Age<'a>]) -> Vec<&'a str> {
-        oldest_first(ages, &mut Direction::default()).into_iter().map(|at| ages[at].name.to_str().unwrap()).collect()
+        oldest_first(ages, learnt(ages)).into_iter().map(|at| ages[at].name.to_str().unwrap()).collect()
     }
 
     #[test]
@@ -296,7 +291,7 @@ mod tests {
     #[test]
     fn names_tell_that_a_copy_comes_before_what_the_log_held_later() {
         let named = |ages: &[Age<'_>]| {
-            by_names(ages, &mut Direction::default())
+            by_names(ages, learnt(ages))
                 .map(|order| order.into_iter().map(|at| ages[at].name.to_str().unwrap().to_owned()).collect::<Vec<_>>())
         };
         let ages = [age("l.1", None, 1, 30), age("l.2", None, 9, 20), age("l.3", None, 8, 10)];
@@ -314,8 +309,10 @@ mod tests {
         let ages = [age("l.3", None, 7, 9), age("l.2", None, 7, 9), age("l.1", None, 6, 8)];
         assert_eq!(ordered(&ages), ["l.1", "l.2", "l.3"]);
         let (mut direction, tick) = (Direction::default(), [age("l.4", None, 9, 9), age("l.5", None, 9, 9)]);
-        assert_eq!(oldest_first(&tick, &mut direction), [1, 0], "logrotate's way, where nothing tells");
-        let _ = oldest_first(&ages, &mut direction);
-        assert_eq!(oldest_first(&tick, &mut direction), [0, 1], "an earlier look told that they rise");
+        learn(&tick, &mut direction);
+        assert_eq!(oldest_first(&tick, direction), [1, 0], "logrotate's way, where nothing tells");
+        learn(&ages, &mut direction);
+        learn(&tick, &mut direction);
+        assert_eq!(oldest_first(&tick, direction), [0, 1], "an earlier look told that they rise");
     }
 }

@@ -173,7 +173,7 @@ impl Target {
         let mut after = None;
         for (at, generation) in self.generations.iter().enumerate() {
             let other = generation.name.as_deref();
-            match other.and_then(|other| names_rise(name, other, &mut { self.numbers })) {
+            match other.and_then(|other| names_rise(name, other, self.numbers)) {
                 Some(true) => return Some(at),
                 Some(false) => after = Some(at + 1),
                 None => {}
