@@ -309,6 +309,9 @@ impl<S: Sink> Engine<S> {
             if identity.is_some_and(|identity| identity.same(candidate.facts.identity)) {
                 if let Some((file, facts)) = live.take() {
                     self.push_live(target, file, &facts)?;
+                    if let Some(Origin::Log(serial)) = candidate.origin {
+                        self.targets[target].renamed(facts.identity, serial);
+                    }
                     taken += 1;
                 }
                 // Another file has the name by now, unless that is a symlink.
