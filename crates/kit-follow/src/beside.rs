@@ -62,15 +62,16 @@ impl<S: Sink> Engine<S> {
         Ok(order.into_iter().filter_map(|at| slots[at].take()).collect())
     }
 
-    /// A file of which nothing was read cannot show by itself that it was truncated. A copy is made before the
+    /// A file of which little or nothing was read cannot show by itself that it was truncated. A copy is made before the
     /// truncation, so after the read its event is there, if bytes of a later round were read. Whether copies, or another
-    /// generation, come before the one at `at`; what goes on with the line before then begins there.
+    /// generation, come before the one at `at`, or it was truncated; what goes on with the line before then begins there.
     pub(crate) fn comes_later(&mut self, target: usize, at: usize) -> Result<bool, FollowError> {
         if !self.config.recover {
             return Ok(false);
         }
         let followed = &mut self.targets[target];
-        let (newest, number) = (followed.next_number, followed.generations[at].number);
+        let (newest, number, round) =
+            (followed.next_number, followed.generations[at].number, followed.generations[at].round);
         let before = at.checked_sub(1).map(|before| followed.generations[before].number);
         self.siblings_moved(target)?;
         if self.targets[target].copy_hint || self.watcher.is_none() {
@@ -79,8 +80,10 @@ impl<S: Sink> Engine<S> {
             self.judge_copies(target)?;
         }
         let followed = &mut self.targets[target];
-        let later = followed.next_number != newest || followed.undecided.is_some();
-        let place = followed.position(number).filter(|_| later);
+        let place = followed.position(number);
+        let begun_anew = place.is_none_or(|place| followed.generations[place].round != round);
+        let later = followed.next_number != newest || followed.undecided.is_some() || begun_anew;
+        let place = place.filter(|_| later);
         if let Some(generation) = place.and_then(|place| followed.generations.get_mut(place)) {
             generation.cancel_batch();
             let continues = std::mem::take(&mut generation.continues);

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::FollowError;
 use crate::engine::Engine;
-use crate::generation::{Generation, Kind, alike};
+use crate::generation::{Generation, Kind, Reads, alike};
 use crate::gz;
 use crate::identity::{Facts, Identity, Print, Trace};
 use crate::names::Origin;
@@ -121,7 +121,7 @@ impl<S: Sink> Engine<S> {
             Verdict::Known => self.settle(target, at)?,
             Verdict::Grown(offset) => self.adopt(target, at, offset)?,
             // A truncation that no look has noticed yet explains the copy.
-            Verdict::Unseen => match self.truncated_unnoticed(target)? {
+            Verdict::Unseen => match self.truncated_unnoticed(target, at)? {
                 Some(truncated) => {
                     self.truncated(target, truncated)?;
                     return Ok(0);
@@ -195,8 +195,20 @@ impl<S: Sink> Engine<S> {
         Ok(Verdict::Unseen)
     }
 
-    /// Whether a generation's content is not what it was, although no look has told so yet.
-    fn truncated_unnoticed(&mut self, target: usize) -> Result<Option<usize>, FollowError> {
+    /// Which generation's content is not what it was, although no look has told so yet. One that was written anew beyond
+    /// our offset, with the same first lines, is known by a copy that was made while it had the name, and goes on otherwise.
+    fn truncated_unnoticed(&mut self, target: usize, copy: usize) -> Result<Option<usize>, FollowError> {
+        let followed = &self.targets[target];
+        let copy = &followed.copies[copy].file;
+        if let Some(live) = followed.live().filter(|_| followed.births == 0 && !followed.doubtful)
+            && live.offset > 0
+            && live.stream.is_none()
+            && !copy.compressed
+            && matches!(copy.origin, Some(Origin::Made(_)))
+            && fits(copy, &live.trace())?
+        {
+            return Ok(Some(followed.generations.len() - 1));
+        }
         for (at, generation) in self.targets[target].generations.iter_mut().enumerate() {
             if generation.stream.is_none() && generation.is_other_content().map_err(FollowError::Read)? {
                 return Ok(Some(at));
@@ -279,7 +291,7 @@ impl<S: Sink> Engine<S> {
             return Ok(());
         };
         let generation = &self.targets[target].generations[at];
-        let (trace, offset, seen) = (generation.trace(), generation.offset, generation.seen);
+        let (trace, offset, seen, reads) = (generation.trace(), generation.offset, generation.seen, generation.reads);
         let first = generation.first().to_vec();
         let shown = self.targets[target].shown();
         self.notices.push(format!("tail: {shown}: file truncated"));
@@ -320,7 +332,7 @@ impl<S: Sink> Engine<S> {
             }
             None => false,
         };
-        self.forget_older_copies(target, number, &trace, &first, whole.as_ref())?;
+        self.forget_older_copies(target, number, &trace, reads, &first, whole.as_ref())?;
         self.save(target, at + usize::from(continued), false);
         self.targets[target].copy_hint |= !self.targets[target].copies.is_empty();
         Ok(())
@@ -348,12 +360,13 @@ impl<S: Sink> Engine<S> {
     }
 
     /// Copies of what a generation held before it was truncated, shorter than what was read of it. `whole` is a copy that
-    /// holds all of that; without one only the beginning tells.
+    /// holds all of that; without one only the beginning tells, and when they were made.
     fn forget_older_copies(
         &mut self,
         target: usize,
         number: u64,
         trace: &Trace,
+        reads: Reads,
         first: &[u8],
         whole: Option<&File>,
     ) -> Result<(), FollowError> {
@@ -366,7 +379,7 @@ impl<S: Sink> Engine<S> {
             let shadow = copy.shadow.is_some_and(|(of, then)| of == number && then < round);
             let unjudged = copy.shadow.is_none() && !copy.file.compressed && size > 0 && size < trace.offset;
             let part = match whole {
-                _ if !unjudged => Ok(false),
+                _ if !unjudged || reads.precede(copy.file.origin, size) => Ok(false),
                 Some(whole) => alike(whole, &copy.file.file, size),
                 None if begins_with(first, &copy.file)? => Ok(true),
                 None => trace.head_fits(&copy.file.file),

@@ -229,7 +229,7 @@ impl<S: Sink> Engine<S> {
             let generation = &mut self.targets[target].generations[at];
             generation.waiting = false;
             let look = generation.look(bounds, &mut self.buffer).map_err(FollowError::Read)?;
-            if look != Look::Dry && generation.is_untouched() && at + 1 == count && self.comes_later(target, at)? {
+            if look != Look::Dry && generation.is_young() && at + 1 == count && self.comes_later(target, at)? {
                 return Ok(Step::More);
             }
             let generation = &mut self.targets[target].generations[at];

@@ -109,6 +109,7 @@ impl<S: Sink> Engine<S> {
             }
         }
         self.changes = changes;
+        self.targets.iter_mut().for_each(Target::note_reads);
         Ok(moved)
     }
 

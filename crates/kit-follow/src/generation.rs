@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::gz::Gz;
 use crate::identity::{Facts, Identity, MARKER_BYTES, Print, Trace, read_at};
 use crate::lines::{LineEnd, first_end, last_end};
+use crate::names::Origin;
 use crate::output::WINDOW;
 use crate::state::START_BYTES;
 use crate::window::Window;
@@ -88,6 +89,8 @@ pub(crate) struct Generation {
     pub(crate) name: Option<OsString>,
     /// When it was renamed away from the log, as a number of [`crate::names::Names`].
     pub(crate) serial: Option<u64>,
+    /// How much had been read of this round, and when.
+    pub(crate) reads: Reads,
     /// How often its content has started over.
     pub(crate) round: u32,
     truncated: bool,
@@ -109,6 +112,19 @@ pub(crate) enum Look {
     Batch,
     /// The content is not what it was: look for a copy and start over.
     Truncated,
+}
+
+/// How much of a file's content had been read before what later events tell of: the serial of the last event that was
+/// taken until then, and the offset. The last two that differ.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reads([(u64, u64); 2]);
+
+impl Reads {
+    /// Whether a file that was made as `origin` says came after more than `size` bytes were read: it is no copy of them.
+    pub(crate) fn precede(&self, origin: Option<Origin>, size: u64) -> bool {
+        let Some(Origin::Made(made)) = origin else { return false };
+        self.0.iter().any(|(serial, offset)| *serial < made && *offset > size)
+    }
 }
 
 /// What bounds one look.
@@ -174,6 +190,7 @@ impl Generation {
             time: facts.identity.born,
             name: None,
             serial: None,
+            reads: Reads::default(),
             round: 0,
             truncated: false,
             bulk: false,
@@ -244,9 +261,17 @@ impl Generation {
         Trace { identity: self.identity, head: self.head, offset: self.marker_at, marker }
     }
 
-    /// Whether nothing of the content was handed over yet.
-    pub(crate) fn is_untouched(&self) -> bool {
-        self.offset == self.begin
+    /// Whether its content may have been truncated and written anew beyond the offset with the same bytes before that.
+    pub(crate) fn is_young(&self) -> bool {
+        self.offset - self.begin <= YOUNG
+    }
+
+    /// What was read by now was read before anything that has a higher serial.
+    pub(crate) fn note_read(&mut self, serial: u64) {
+        let Reads([_, last]) = self.reads;
+        if last.1 != self.offset {
+            self.reads = Reads([last, (serial, self.offset)]);
+        }
     }
 
     /// A copy of a file that had been truncated may begin with the same hole as that.
@@ -311,6 +336,11 @@ impl Generation {
             return Ok(Look::Truncated);
         }
         self.saw(start + read as u64);
+        if fresh < WINDOW && start + (read as u64) < self.seen {
+            // Truncated and written anew where nothing could tell: what came since is to be waited for as any other.
+            self.seen = start + read as u64;
+            self.grew = Instant::now();
+        }
         if fresh == 0 {
             return self.nothing_new();
         }
@@ -468,6 +498,7 @@ impl Generation {
         self.truncated = true;
         self.overtaken = None;
         self.round += 1;
+        self.reads = Reads::default();
         self.bulk = false;
         self.touched = false;
         self.mark(0)?;

@@ -92,6 +92,11 @@ impl Names {
         self.from = None;
     }
 
+    /// The number of the last origin: what later events tell of has a higher one.
+    pub(crate) fn last(&self) -> u64 {
+        self.next
+    }
+
     pub(crate) fn of(&self, path: &Path) -> Option<Origin> {
         self.entries.get(path).map(|entry| entry.origin)
     }

@@ -184,6 +184,12 @@ impl Target {
         after.map(|after| after.max(self.generations.len() - live))
     }
 
+    /// The events that were there are taken: what later ones tell of came after what was read by now.
+    pub(crate) fn note_reads(&mut self) {
+        let serial = self.names.last();
+        self.generations.back_mut().into_iter().for_each(|last| last.note_read(serial));
+    }
+
     /// An open file was renamed away from the log.
     pub(crate) fn renamed(&mut self, identity: Identity, serial: u64) {
         let mut same = self.generations.iter_mut().filter(|generation| generation.identity.same(identity));
