@@ -305,7 +305,16 @@ impl<S: Sink> Engine<S> {
         let newest = self.targets[target].generations.back().map_or(0, |generation| generation.identity.born);
         let current = Current::of(&self.targets[target], identity, &candidates);
         let (mut live, mut taken, mut copies) = (live, counted, Vec::new());
+        let is_there = candidates.iter().any(|one| identity.is_some_and(|live| live.same(one.facts.identity)));
         for candidate in candidates {
+            // Deleted since it was opened: what is younger came after it.
+            let since = candidate.facts.identity.born;
+            if let Some((file, facts)) =
+                live.take_if(|(_, facts)| !is_there && (1..since).contains(&facts.identity.born))
+            {
+                self.push_live(target, file, &facts)?;
+                taken += 1;
+            }
             if identity.is_some_and(|identity| identity.same(candidate.facts.identity)) {
                 if let Some((file, facts)) = live.take() {
                     self.push_live(target, file, &facts)?;

@@ -140,7 +140,10 @@ impl<S: Sink> Engine<S> {
         match_unread(&mut pieces, &records, &mut found);
         self.give_up_lost(target, &records, &found);
         order_by_truncation(&mut pieces, &records);
-        let oldest = pieces.iter().position(|piece| piece.record.is_some());
+        // The log of which nothing was read may have been truncated since, as often as you like: it tells no time.
+        let read = |record: usize| records[record].1.trace.offset > 0 || records[record].1.trace.head.bytes > 0;
+        let tells = |piece: &Piece| piece.record.is_some_and(|record| !piece.live || read(record));
+        let oldest = pieces.iter().position(tells);
         let newest_birth = records.iter().map(|(_, saved)| saved.trace.identity.born).max().unwrap_or(0);
         let beside = |born: u64| !self.behind_symlink(target) && identity.is_some_and(|live| born >= live.born);
         let copies: Vec<bool> = pieces
