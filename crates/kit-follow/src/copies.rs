@@ -22,10 +22,11 @@ use tokio::time::Instant;
 
 use crate::FollowError;
 use crate::engine::Engine;
-use crate::generation::{Generation, Kind, Reads, alike};
+use crate::generation::{Generation, Kind, alike};
 use crate::gz;
 use crate::identity::{Facts, Identity, Print, Trace};
 use crate::names::Origin;
+use crate::reads::Reads;
 use crate::reconcile::{Candidate, begins_with, fits};
 use crate::sink::Sink;
 use crate::state::Saved;
@@ -379,7 +380,8 @@ impl<S: Sink> Engine<S> {
             let shadow = copy.shadow.is_some_and(|(of, then)| of == number && then < round);
             let unjudged = copy.shadow.is_none() && !copy.file.compressed && size > 0 && size < trace.offset;
             let part = match whole {
-                _ if !unjudged || reads.precede(copy.file.origin, size) => Ok(false),
+                _ if !unjudged => Ok(false),
+                _ if reads.rule_out(&copy.file.file, size, copy.file.origin).map_err(FollowError::Read)? => Ok(false),
                 Some(whole) => alike(whole, &copy.file.file, size),
                 None if begins_with(first, &copy.file)? => Ok(true),
                 None => trace.head_fits(&copy.file.file),

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use crate::gz::Gz;
 use crate::identity::{Facts, Identity, MARKER_BYTES, Print, Trace, read_at};
 use crate::lines::{LineEnd, first_end, last_end};
-use crate::names::Origin;
 use crate::output::WINDOW;
+use crate::reads::Reads;
 use crate::state::START_BYTES;
 use crate::window::Window;
 
@@ -89,7 +89,7 @@ pub(crate) struct Generation {
     pub(crate) name: Option<OsString>,
     /// When it was renamed away from the log, as a number of [`crate::names::Names`].
     pub(crate) serial: Option<u64>,
-    /// How much had been read of this round, and when.
+    /// How far this round had been read, and when.
     pub(crate) reads: Reads,
     /// How often its content has started over.
     pub(crate) round: u32,
@@ -112,19 +112,6 @@ pub(crate) enum Look {
     Batch,
     /// The content is not what it was: look for a copy and start over.
     Truncated,
-}
-
-/// How much of a file's content had been read before what later events tell of: the serial of the last event that was
-/// taken until then, and the offset. The last two that differ.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Reads([(u64, u64); 2]);
-
-impl Reads {
-    /// Whether a file that was made as `origin` says came after more than `size` bytes were read: it is no copy of them.
-    pub(crate) fn precede(&self, origin: Option<Origin>, size: u64) -> bool {
-        let Some(Origin::Made(made)) = origin else { return false };
-        self.0.iter().any(|(serial, offset)| *serial < made && *offset > size)
-    }
 }
 
 /// What bounds one look.
@@ -266,11 +253,12 @@ impl Generation {
         self.offset - self.begin <= YOUNG
     }
 
-    /// What was read by now was read before anything that has a higher serial.
+    /// As [`Reads::note`].
     pub(crate) fn note_read(&mut self, serial: u64) {
-        let Reads([_, last]) = self.reads;
-        if last.1 != self.offset {
-            self.reads = Reads([last, (serial, self.offset)]);
+        if self.marker_at == self.offset && self.stream.is_none() {
+            let mut reads = self.reads;
+            reads.note(serial, self.offset, || self.trace());
+            self.reads = reads;
         }
     }
 

@@ -33,6 +33,7 @@ mod identity;
 mod lines;
 mod names;
 mod output;
+mod reads;
 mod reconcile;
 mod resume;
 mod siblings;

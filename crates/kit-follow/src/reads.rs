@@ -1,0 +1,72 @@
+//! How far a file had been read before what later events tell of: what a copy made since then must hold.
+
+use std::fs::File;
+use std::io;
+
+use crate::identity::{MARKER_BYTES, Trace, print_before};
+use crate::names::Origin;
+
+/// The last two places that differ, each with the serial of the last event that was taken when it had been reached.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reads([(u64, Trace); 2]);
+
+impl Reads {
+    /// What was read by now was read before anything that has a higher serial.
+    pub(crate) fn note(&mut self, serial: u64, offset: u64, place: impl FnOnce() -> Trace) {
+        let Self([_, last]) = *self;
+        if last.1.offset != offset {
+            *self = Self([last, (serial, place())]);
+        }
+    }
+
+    /// Whether a finished file that was made as `origin` says cannot be a copy of what was read: it ends before what had been
+    /// read when it was made, or has something else there.
+    pub(crate) fn rule_out(&self, file: &File, size: u64, origin: Option<Origin>) -> io::Result<bool> {
+        for (serial, place) in self.0 {
+            let later = matches!(origin, Some(Origin::Made(made)) if serial < made);
+            let marker = (place.marker.bytes as usize).min(MARKER_BYTES);
+            if size < place.offset {
+                if later {
+                    return Ok(true);
+                }
+            } else if marker > 0 && print_before(file, place.offset, marker)? != place.marker {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::identity::Facts;
+
+    fn file(content: &str) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_copy_holds_what_had_been_read_when_it_was_made() {
+        let log = file("banner\none\ntwo\n");
+        let identity = Facts::of(&log).unwrap().identity;
+        let place = |offset| Trace::take(&log, identity, offset, 1024).unwrap();
+        let mut reads = Reads::default();
+        reads.note(3, 11, || place(11));
+        reads.note(5, 15, || place(15));
+        let rules_out = |content: &str, made| {
+            reads.rule_out(&file(content), content.len() as u64, Some(Origin::Made(made))).unwrap()
+        };
+        assert!(!rules_out("banner\none\n", 4), "made before the second line was read");
+        assert!(rules_out("banner\none\n", 6), "made after that");
+        assert!(rules_out("banner\n", 4), "shorter than what had been read");
+        assert!(!rules_out("banner\n", 3), "made before any of that");
+        assert!(rules_out("banner\nsix\n", 4), "other content");
+        assert!(!rules_out("banner\none\ntwo\nthree\n", 6));
+        assert!(!reads.rule_out(&file("banner\n"), 7, None).unwrap(), "nobody told when it was made");
+    }
+}
