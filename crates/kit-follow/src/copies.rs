@@ -28,6 +28,7 @@ use crate::identity::{Facts, Identity, Print, Trace};
 use crate::names::Origin;
 use crate::reads::Reads;
 use crate::reconcile::{Candidate, begins_with, fits};
+use crate::siblings::{Direction, names_rise};
 use crate::sink::Sink;
 use crate::state::Saved;
 use crate::target::Known;
@@ -44,11 +45,13 @@ pub(crate) struct Copy {
     shadow: Option<(u64, u32)>,
     found: Instant,
     grew: Instant,
+    /// The last number of a generation before the look that found it.
+    looked: u64,
 }
 
 impl Copy {
-    pub(crate) fn new(file: Candidate) -> Self {
-        Self { file, shadow: None, found: Instant::now(), grew: Instant::now() }
+    pub(crate) fn new(file: Candidate, looked: u64) -> Self {
+        Self { file, shadow: None, found: Instant::now(), grew: Instant::now(), looked }
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -251,13 +254,13 @@ impl<S: Sink> Engine<S> {
     /// A copy becomes a generation, read from `offset` on.
     fn adopt(&mut self, target: usize, at: usize, offset: u64) -> Result<(), FollowError> {
         let links = self.behind_symlink(target);
-        let Some(Copy { file: candidate, .. }) = self.targets[target].copies.remove(at) else { return Ok(()) };
+        let Some(Copy { file: candidate, looked, .. }) = self.targets[target].copies.remove(at) else { return Ok(()) };
         let by_name = self.place_by_name(target, &candidate);
         let followed = &mut self.targets[target];
-        let place = by_name.unwrap_or_else(|| place_by_age(followed, &candidate, links));
+        let place = by_name.unwrap_or_else(|| place_by_age(followed, &candidate, looked, links));
         // A file took the name and is gone, and this is what is left of it: told by events, else by a new file there.
         let came = followed.births > 0 && !followed.doubtful;
-        let new = self.watcher.is_none() && followed.live().is_some_and(|live| live.number > followed.looked);
+        let new = self.watcher.is_none() && followed.live().is_some_and(|live| live.number > looked);
         if came {
             followed.births -= 1;
             self.stats.recovered.inc();
@@ -344,8 +347,12 @@ impl<S: Sink> Engine<S> {
         let followed = &mut self.targets[target];
         let generation = &followed.generations[at];
         let first = generation.first();
+        let of_another = |copy: &Copy| {
+            let others = followed.generations.iter().filter(|one| one.number != generation.number);
+            copy.shadow.is_some_and(|shadow| others.into_iter().any(|one| (one.number, one.round) == shadow))
+        };
         let mut best: Option<(u64, usize)> = None;
-        for (index, copy) in followed.copies.iter_mut().enumerate() {
+        for (index, copy) in followed.copies.iter_mut().enumerate().filter(|(_, copy)| !of_another(copy)) {
             let size = copy.measure().map_err(FollowError::Read)?;
             let short = size >= trace.offset && begins_with(first, &copy.file)?;
             if !(short || fits(&copy.file, trace)?) {
@@ -437,13 +444,13 @@ impl<S: Sink> Engine<S> {
 }
 
 /// Where among the generations content belongs that came from no known one: before the file that went on after it.
-fn place_by_age(followed: &crate::target::Target, candidate: &Candidate, links: bool) -> usize {
+fn place_by_age(followed: &crate::target::Target, candidate: &Candidate, looked: u64, links: bool) -> usize {
     let facts = &candidate.facts;
     let count = followed.generations.len();
     let live = usize::from(followed.live().is_some());
     let older = |is_older: &dyn Fn(&Generation) -> bool| {
-        // What was followed before this look is older than what came between the looks.
-        let earlier = |one: &&Generation| one.number <= followed.looked || is_older(one);
+        // What was followed before the look that found it is older than what came between the looks.
+        let earlier = |one: &&Generation| one.number <= looked || is_older(one);
         followed.generations.iter().take(count - live).take_while(earlier).count()
     };
     if let Some(made) = candidate.origin.map(Origin::serial).filter(|_| !links) {
@@ -452,15 +459,30 @@ fn place_by_age(followed: &crate::target::Target, candidate: &Candidate, links: 
         let renamed_later = known.take_while(|one| one.serial.is_none_or(|renamed| renamed < made)).count();
         return renamed_later.min(older(&|one| one.serial.is_some_and(|renamed| renamed < made)));
     }
+    if links {
+        let counted = followed.counts_up();
+        return older(&|one| is_older_beside(one, candidate, counted));
+    }
     if candidate.compressed {
         return older(&|one| one.time < facts.modified || (one.stream.is_some() && one.time == facts.modified));
-    }
-    if links {
-        return older(&|one| one.time <= facts.identity.born);
     }
     let born = facts.identity.born;
     let youngest = followed.generations.iter().rposition(|one| born == 0 || one.identity.born <= born);
     youngest.unwrap_or(0)
+}
+
+/// Whether a file behind a symlink is older than another, each made under a name of its own: by birth, and by name where
+/// these tie, or where a compressor made one of them and names are `counted`.
+fn is_older_beside(one: &Generation, other: &Candidate, counted: bool) -> bool {
+    let (packed, facts) = (one.stream.is_some(), &other.facts);
+    let names = one.name.as_deref().zip(other.path.file_name());
+    let by_name = names.and_then(|(one, other)| names_rise(one, other, Direction::Counted));
+    match by_name {
+        Some(rises) if counted && (packed || other.compressed) => rises,
+        Some(rises) if !packed && !other.compressed && one.time == facts.identity.born => rises,
+        _ if other.compressed => one.time < facts.modified || (packed && one.time == facts.modified),
+        _ => one.time <= facts.identity.born,
+    }
 }
 
 /// Whether a generation begins with all that a copy holds. A copy of it can only be shorter.

@@ -300,7 +300,7 @@ impl<S: Sink> Engine<S> {
     /// siblings, and those that came after it come after it.
     fn take_new(&mut self, target: usize, live: Option<(File, Facts)>, counted: i64) -> Result<(), FollowError> {
         let identity = live.as_ref().map(|(_, facts)| facts.identity);
-        self.targets[target].looked = self.targets[target].next_number;
+        let looked = self.targets[target].next_number;
         let candidates = self.candidates(target)?;
         let newest = self.targets[target].generations.back().map_or(0, |generation| generation.identity.born);
         let current = Current::of(&self.targets[target], identity, &candidates);
@@ -350,7 +350,7 @@ impl<S: Sink> Engine<S> {
         }
         let followed = &mut self.targets[target];
         followed.births -= taken;
-        followed.copies.extend(copies.into_iter().map(Copy::new));
+        followed.copies.extend(copies.into_iter().map(|copy| Copy::new(copy, looked)));
         Ok(())
     }
 

@@ -59,7 +59,7 @@ impl<S: Sink> Engine<S> {
         for candidate in history.filter(|one| !live.is_some_and(|live| live.same(one.facts.identity))) {
             let identity = candidate.facts.identity;
             if live.is_some_and(|live| identity.born >= live.born) && self.keeps_shadow(target, &candidate)? {
-                self.targets[target].copies.push_back(Copy::new(candidate));
+                self.targets[target].copies.push_back(Copy::new(candidate, 0));
                 continue;
             }
             set_aside.push_back(self.trace_beside(&candidate)?);
@@ -201,7 +201,7 @@ impl<S: Sink> Engine<S> {
         let mut before = 0;
         for (place, candidate, younger) in unmatched {
             if candidate.facts.size == 0 || self.keeps_shadow(target, &candidate)? {
-                self.targets[target].copies.push_back(Copy::new(candidate));
+                self.targets[target].copies.push_back(Copy::new(candidate, 0));
             } else if younger {
                 self.insert_found(target, place + before, candidate, 0, Kind::Log)?;
                 self.stats.recovered.inc();

@@ -65,8 +65,6 @@ pub(crate) struct Target {
     pub(crate) copies: VecDeque<Copy>,
     /// Files that were made for the log's name, a symlink that does not lead to them yet.
     pub(crate) ahead: Vec<Candidate>,
-    /// The last number of a generation before the look that goes on.
-    pub(crate) looked: u64,
     /// A copy seems to be in the making: what it tells is waited for until then.
     pub(crate) undecided: Option<Instant>,
     pub(crate) line_end: LineEnd,
@@ -112,7 +110,6 @@ impl Target {
             names: Names::default(),
             copies: VecDeque::new(),
             ahead: Vec::new(),
-            looked: 0,
             undecided: None,
             line_end,
             places: Vec::new(),
@@ -182,6 +179,16 @@ impl Target {
         // What has no name that tells, but for the file under the log's, was followed before this one was found.
         let live = usize::from(self.live().is_some() && !self.has_moved_on());
         after.map(|after| after.max(self.generations.len() - live))
+    }
+
+    /// Whether the births of files under names of their own show that the numbers in these rise.
+    pub(crate) fn counts_up(&self) -> bool {
+        let plain = self.generations.iter().filter(|one| one.stream.is_none() && one.identity.born > 0);
+        let mut named: Vec<_> = plain.filter_map(|one| Some((one.identity.born, one.name.as_deref()?))).collect();
+        named.sort_unstable();
+        let pairs = named.windows(2).filter(|pair| pair[0].0 < pair[1].0);
+        let rises: Vec<bool> = pairs.filter_map(|pair| names_rise(pair[0].1, pair[1].1, Direction::Counted)).collect();
+        !rises.is_empty() && rises.into_iter().all(|rises| rises)
     }
 
     /// The events that were there are taken: what later ones tell of came after what was read by now.
