@@ -68,6 +68,11 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("systemd:") || text.starts_with("launchd:") {
+            return Err(format!(
+                "{text:?} takes a socket from an init system, which a pod has not; write :9200 or unix:PATH"
+            ));
+        }
         let Some(rest) = text.strip_prefix("unix:") else {
             return text.parse().map(Self::Tcp).map_err(|error: kit_units::UnitError| error.to_string());
         };

@@ -85,6 +85,19 @@ fn j16_the_audience_is_one_of_ours_exactly() {
 }
 
 #[test]
+fn j17_an_audience_is_no_pattern_and_matches_no_part() {
+    let ours = "/projects/1/apps/*";
+    let rules = Rules { audiences: vec![ours.into()], ..rules() };
+    let claims = |audience: &str| format!(r#"{{"iss":"https://issuer","aud":"{audience}","exp":{}}}"#, NOW + 60);
+    assert!(judge(&rules, &claims(ours)).is_ok(), "only what is written itself");
+    for audience in
+        ["x/projects/1/apps/*", "/projects/1/apps/*/y", "/projects/1/apps/a", "/PROJECTS/1/apps/*", ".*", ""]
+    {
+        assert_eq!(why(&rules, &claims(audience)), "the token is for another audience", "{audience}");
+    }
+}
+
+#[test]
 fn claim_rules_are_all_to_hold() {
     let required = |rules_text: &[(&str, &str)]| Rules {
         required: rules_text

@@ -125,6 +125,9 @@ fn s47_metrics_are_prometheus_and_the_other_ways_are_refused_by_name() {
     ] {
         assert!(metrics.lines().any(|have| have.starts_with(line)), "{line} is missing from\n{metrics}");
     }
+    let exit = run(&["server", "--listen", "systemd:http", "--target", "127.0.0.1:1"]);
+    assert_eq!(exit.code, Some(2));
+    assert!(exit.stderr.contains("\"systemd:http\" takes a socket from an init system"), "{}", exit.stderr);
     for flag in [
         "--metrics-graphite",
         "--metrics-url",
