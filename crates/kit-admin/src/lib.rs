@@ -27,6 +27,7 @@ mod server;
 mod state;
 
 pub use client::{HealthcheckArgs, HealthcheckError, answer_of, ask, healthcheck, healthcheck_by, question};
+pub use server::{Place, accept_each};
 pub use state::{Admin, Condition, Page, Pulse};
 
 /// The flag that turns the endpoints on. Flatten it into a tool's `Args`.

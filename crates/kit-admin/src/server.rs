@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::state::Own;
@@ -25,6 +26,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// No connection lives longer: a reader that takes nothing must not hold a place for ever.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(120);
 
+/// Between two tries to accept.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Of the body of a PUT, in bytes.
 const LONGEST_VALUE: usize = 4096;
 
@@ -34,31 +38,20 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 impl Admin {
     /// Answers on `listener` until `shutdown` completes; connections that are open then are dropped.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let mut connections = JoinSet::new();
-        tokio::pin!(shutdown);
-        loop {
-            let accepted = tokio::select! {
-                () = &mut shutdown => return,
-                Some(_) = connections.join_next() => continue,
-                accepted = accept(&listener, &places) => accepted,
-            };
-            match accepted {
-                Ok((stream, place)) => {
-                    let admin = self.clone();
-                    connections.spawn(async move {
-                        // The end of a connection is its client's business; there is nothing to report.
-                        let near = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
-                        admin.converse(stream, near).await;
-                        drop(place);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept on the admin listener");
-                    // Out of descriptors: trying again at once would spin.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
+        let listener = &listener;
+        let accept = || async move { listener.accept().await.map(|(stream, _)| stream) };
+        let answering = accept_each(accept, |connections, stream, place| {
+            let admin = self.clone();
+            connections.spawn(async move {
+                // The end of a connection is its client's business; there is nothing to report.
+                let near = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
+                admin.converse(stream, near).await;
+                drop(place);
+            });
+        });
+        tokio::select! {
+            () = shutdown => {}
+            () = answering => {}
         }
     }
 
@@ -95,6 +88,38 @@ impl Admin {
                 Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{error}\n")),
             },
             _ => response(StatusCode::NOT_FOUND, PLAIN, "/livez /readyz /startupz /metrics\n".to_owned()),
+        }
+    }
+}
+
+/// A place among the connections that are served at once; given back when it is dropped.
+pub type Place = Option<OwnedSemaphorePermit>;
+
+/// Accepts for ever, 32 connections at once, for listeners of the tool's own: `accept` waits for the next one, and `start` has
+/// it answered in a task that holds its place. Connections that are open when this is dropped are dropped too.
+pub async fn accept_each<S, F: Future<Output = io::Result<S>>>(
+    accept: impl Fn() -> F,
+    start: impl Fn(&mut JoinSet<()>, S, Place),
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let next = async {
+            // The semaphore is never closed, so a place always comes.
+            let place = Arc::clone(&places).acquire_owned().await.ok();
+            accept().await.map(|stream| (stream, place))
+        };
+        let accepted = tokio::select! {
+            Some(_) = connections.join_next() => continue,
+            accepted = next => accepted,
+        };
+        match accepted {
+            Ok((stream, place)) => start(&mut connections, stream, place),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept on the admin listener");
+                // Out of descriptors: trying again at once would spin.
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 }
@@ -137,16 +162,6 @@ fn refusal(allowed: &'static str, text: &str) -> Response<Full<Bytes>> {
     let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, PLAIN, text.to_owned());
     refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     refused
-}
-
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, Option<tokio::sync::OwnedSemaphorePermit>)> {
-    // The semaphore is never closed, so a permit always comes.
-    let place = places.clone().acquire_owned().await.ok();
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
 }
 
 fn health(problems: String) -> Response<Full<Bytes>> {
