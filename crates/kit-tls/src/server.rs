@@ -69,6 +69,14 @@ pub struct Settings {
     pub tickets: Option<Tickets>,
 }
 
+impl Settings {
+    /// Of a certificate that is shown to whoever comes: nobody is asked for one, and every handshake is a full one.
+    #[must_use]
+    pub fn for_everybody(policy: Policy, alpn: Vec<Vec<u8>>) -> Self {
+        Self { policy, alpn, client_auth: ClientAuth::None, admit: None, strict_names: false, tickets: None }
+    }
+}
+
 /// Keys for session tickets, changed every six hours, never written anywhere.
 #[derive(Debug, Clone)]
 pub struct Tickets(Arc<dyn ProducesTickets>);

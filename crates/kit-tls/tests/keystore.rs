@@ -5,7 +5,7 @@ mod pki;
 
 use std::path::{Path, PathBuf};
 
-use kit_tls::server::{ClientAuth, Files, Settings, load};
+use kit_tls::server::{Files, Settings, load};
 use kit_tls::{LoadError, Password, Policy};
 use pki::{Authority, EC, ED25519, Pair, RSA, openssl, text};
 
@@ -23,15 +23,7 @@ fn archive(folder: &Path, pair: &Pair, ca: &Path, password: &str, options: &[&st
 fn opened(path: &Path, password: Password) -> Result<String, String> {
     let pair = Some((path.to_owned(), path.to_owned()));
     let files = Files { pair, password, ..Files::default() };
-    let settings = Settings {
-        policy: Policy::default(),
-        alpn: Vec::new(),
-        client_auth: ClientAuth::None,
-        admit: None,
-        strict_names: false,
-        tickets: None,
-    };
-    match load(&files, &settings) {
+    match load(&files, &Settings::for_everybody(Policy::default(), Vec::new())) {
         Ok(material) => Ok(material.certificates[0].leaf.subject.clone()),
         Err(LoadError::Keystore { reason, .. }) => Err(reason),
         Err(error) => Err(error.to_string()),

@@ -8,20 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use kit_test::{LinkOrder, Mount};
-use kit_tls::server::{ClientAuth, Files, Settings, load};
+use kit_tls::server::{Files, Settings, load};
 use kit_tls::{Event, Policy, Store, rustls};
 use pki::{Authority, EC, Pair};
 use tokio::sync::Notify;
 
 fn settings() -> Settings {
-    Settings {
-        policy: Policy::default(),
-        alpn: Vec::new(),
-        client_auth: ClientAuth::None,
-        admit: None,
-        strict_names: false,
-        tickets: None,
-    }
+    Settings::for_everybody(Policy::default(), Vec::new())
 }
 
 fn files(cert: impl AsRef<Path>, key: impl AsRef<Path>) -> Files {
