@@ -8,7 +8,7 @@ use kit_run::Error;
 use kit_tls::Material;
 use kit_tls::rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::DoorConfig;
@@ -16,12 +16,8 @@ use crate::listen::{Listen, Listener, SocketFile};
 use crate::session::TlsStream;
 use crate::socket::Socket;
 
-/// Connections at once on the listeners of this module. Probes and one scraper need a handful.
-const CONNECTIONS: usize = 32;
 /// For a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Pause after a failed accept. Without descriptors the next one would fail at once, and again.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// The certificate of the listener.
 pub(crate) type Shown = watch::Receiver<Arc<Material<ServerConfig>>>;
@@ -95,29 +91,17 @@ fn beside_others(config: &DoorConfig) -> Result<Option<TcpListener>, Error> {
 }
 
 async fn serve(listener: Listener, shown: Option<Shown>, admin: Admin) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        // The semaphore is never closed, so a place always comes.
-        let place = Arc::clone(&places).acquire_owned().await.ok();
-        let accepted = tokio::select! {
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok(socket) => {
-                let (admin, shown) = (admin.clone(), shown.clone());
-                connections.spawn_local(async move {
-                    converse(socket, shown, &admin).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection for health and metrics");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
+    kit_admin::accept_each(
+        || listener.accept(),
+        |connections, socket, place| {
+            let (admin, shown) = (admin.clone(), shown.clone());
+            connections.spawn_local(async move {
+                converse(socket, shown, &admin).await;
+                drop(place);
+            });
+        },
+    )
+    .await;
 }
 
 async fn converse(socket: Socket, shown: Option<Shown>, admin: &Admin) {

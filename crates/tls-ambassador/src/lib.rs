@@ -205,14 +205,7 @@ fn plain_store(
     alpn: Vec<Vec<u8>>,
 ) -> Result<Store<rustls::ServerConfig>, Error> {
     let files = kit_tls::server::Files { pair: Some(pair), password, ..kit_tls::server::Files::default() };
-    let settings = kit_tls::server::Settings {
-        policy: policy.clone(),
-        alpn,
-        client_auth: kit_tls::server::ClientAuth::None,
-        admit: None,
-        strict_names: false,
-        tickets: None,
-    };
+    let settings = kit_tls::server::Settings::for_everybody(policy.clone(), alpn);
     Store::open(files.paths(), move || kit_tls::server::load(&files, &settings)).map_err(lifecycle::unusable)
 }
 

@@ -234,7 +234,7 @@ pub fn inspect(headers: &[Header<'_>], old: bool, stripped: &NameSet) -> Result<
         names_others: false,
         forwarding: 0,
     };
-    let mut seen = Seen::default();
+    let mut seen = Seen { old, ..Seen::default() };
     for (index, header) in headers.iter().enumerate() {
         let bit = 1u128 << index;
         match classify(header.name.as_bytes()) {
@@ -257,69 +257,21 @@ pub fn inspect(headers: &[Header<'_>], old: bool, stripped: &NameSet) -> Result<
                     Some(_) => return Err(bad("differing Content-Length headers")),
                 }
             }
-            Class::TransferEncoding => {
-                if std::mem::replace(&mut seen.chunked, true) || !header.value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(bad("unsupported Transfer-Encoding"));
-                }
-            }
             Class::Connection => {
                 facts.dropped |= bit;
                 seen.connection(header.value);
             }
-            Class::Upgrade => {
-                facts.dropped |= bit;
-                if seen.upgrade.replace(index).is_some() {
-                    return Err(bad("two Upgrade headers"));
-                }
-            }
-            Class::Expect if old => facts.dropped |= bit,
-            Class::Expect => {
-                if !header.value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(refuse(417, "unknown expectation"));
-                }
-                facts.expects_continue = true;
-            }
-            Class::Trailer => {
-                facts.dropped |= bit;
-                facts.announces = true;
-            }
-            Class::HopByHop => {
-                facts.dropped |= bit;
-                let is_te = same_name(header.name.as_bytes(), b"te");
-                seen.takes_trailers |=
-                    is_te && options(header.value).any(|option| option.eq_ignore_ascii_case(b"trailers"));
-            }
-            Class::Disguised => return Err(bad("framing header written with an underscore")),
+            class => seen.rarer(class, index, header, &mut facts)?,
         }
     }
-    facts.body = match (seen.length, seen.chunked) {
-        (Some(_), true) => return Err(bad("both Content-Length and Transfer-Encoding")),
-        (None, true) if old => return Err(bad("Transfer-Encoding in an HTTP/1.0 request")),
-        (None, true) => Framing::chunked(),
-        (Some(length), false) => Framing::length(length),
-        (None, false) => Framing::Done,
-    };
-    facts.expects_continue &= !facts.body.is_done();
-    // TE means this hop only where Connection says so (RFC 9110 section 10.1.4).
-    facts.trailers = seen.takes_trailers && seen.names_te && !old;
-    if seen.close {
-        facts.keep_alive = false;
-    } else if seen.keep_alive {
-        facts.keep_alive = true;
-    }
-    if seen.wants_upgrade && !old {
-        facts.upgrade = seen.upgrade.filter(|index| is_upgrade(headers[*index].value));
-    }
-    if seen.names_others {
-        drop_named(headers, &mut facts);
-        facts.names_others = true;
-        facts.announces = false;
-    }
+    seen.conclude(headers, &mut facts)?;
     Ok(facts)
 }
 
 #[derive(Default)]
 struct Seen {
+    /// The request is in HTTP/1.0.
+    old: bool,
     length: Option<u64>,
     chunked: bool,
     upgrade: Option<usize>,
@@ -347,6 +299,55 @@ impl Seen {
                 self.names_others |= !te;
             }
         }
+    }
+
+    /// Header `index`, of a class that most requests have none of.
+    fn rarer(&mut self, class: Class, index: usize, header: &Header<'_>, facts: &mut Facts) -> Result<(), Refusal> {
+        match class {
+            Class::TransferEncoding => {
+                let again = std::mem::replace(&mut self.chunked, true);
+                let chunked = !again && header.value.eq_ignore_ascii_case(b"chunked");
+                return if chunked { Ok(()) } else { Err(bad("unsupported Transfer-Encoding")) };
+            }
+            Class::Expect if !self.old => {
+                facts.expects_continue = true;
+                let known = header.value.eq_ignore_ascii_case(b"100-continue");
+                return if known { Ok(()) } else { Err(refuse(417, "unknown expectation")) };
+            }
+            Class::Upgrade if self.upgrade.replace(index).is_some() => return Err(bad("two Upgrade headers")),
+            Class::Trailer => facts.announces = true,
+            Class::HopByHop if same_name(header.name.as_bytes(), b"te") => {
+                self.takes_trailers |= options(header.value).any(|option| option.eq_ignore_ascii_case(b"trailers"));
+            }
+            Class::Disguised => return Err(bad("framing header written with an underscore")),
+            _ => {}
+        }
+        facts.dropped |= 1 << index;
+        Ok(())
+    }
+
+    /// What all headers together mean.
+    fn conclude(&self, headers: &[Header<'_>], facts: &mut Facts) -> Result<(), Refusal> {
+        facts.body = match (self.length, self.chunked) {
+            (Some(_), true) => return Err(bad("both Content-Length and Transfer-Encoding")),
+            (None, true) if self.old => return Err(bad("Transfer-Encoding in an HTTP/1.0 request")),
+            (None, true) => Framing::chunked(),
+            (Some(length), false) => Framing::length(length),
+            (None, false) => Framing::Done,
+        };
+        facts.expects_continue &= !facts.body.is_done();
+        // TE means this hop only where Connection says so (RFC 9110 section 10.1.4).
+        facts.trailers = self.takes_trailers && self.names_te && !self.old;
+        facts.keep_alive = !self.close && (self.keep_alive || !self.old);
+        if self.wants_upgrade && !self.old {
+            facts.upgrade = self.upgrade.filter(|index| is_upgrade(headers[*index].value));
+        }
+        if self.names_others {
+            drop_named(headers, facts);
+            facts.names_others = true;
+            facts.announces = false;
+        }
+        Ok(())
     }
 }
 

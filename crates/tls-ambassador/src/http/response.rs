@@ -135,21 +135,24 @@ impl<'h, 'b> Response<'h, 'b> {
         if names_others {
             self.drop_named();
         }
-        self.body = if to_head || self.is_interim() || matches!(self.status, 204 | 304) {
-            Framing::Done
-        } else {
-            match (length, chunked) {
-                (Some(_), true) => return Err(Malformed("both Content-Length and Transfer-Encoding")),
-                (None, true) if old => return Err(Malformed("Transfer-Encoding in an HTTP/1.0 response")),
-                (None, true) => Framing::chunked(),
-                (Some(length), false) => Framing::length(length),
-                (None, false) => Framing::UntilClose,
-            }
-        };
+        self.body = self.framing(length, chunked, old, to_head)?;
         if self.body == Framing::UntilClose {
             self.keep_alive = false;
         }
         Ok(())
+    }
+
+    fn framing(&self, length: Option<u64>, chunked: bool, old: bool, to_head: bool) -> Result<Framing, Malformed> {
+        if to_head || self.is_interim() || matches!(self.status, 204 | 304) {
+            return Ok(Framing::Done);
+        }
+        match (length, chunked) {
+            (Some(_), true) => Err(Malformed("both Content-Length and Transfer-Encoding")),
+            (None, true) if old => Err(Malformed("Transfer-Encoding in an HTTP/1.0 response")),
+            (None, true) => Ok(Framing::chunked()),
+            (Some(length), false) => Ok(Framing::length(length)),
+            (None, false) => Ok(Framing::UntilClose),
+        }
     }
 
     fn drop_named(&mut self) {
