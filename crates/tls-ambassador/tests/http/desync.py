@@ -14,6 +14,8 @@ import threading
 seed, count = int(sys.argv[1]), int(sys.argv[2])
 seen, bad = [], []
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+FORBIDDEN = re.compile(rb"content-|transfer-|host$|te$|trailer$|connection$|upgrade$|expect$|x-forwarded-(user|for)$|authorization$|cookie$")
+TRAILERS = [b"", b"X-T: 1\r\n", b"Content-Length: 5\r\nX-T: 1\r\n", b"X_Forwarded_User: root\r\n", b"Host: x\r\nCookie: a\r\nX-T:\r\n"]
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 ANSWERS = [
     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
@@ -66,10 +68,18 @@ class Strict:
             self.exactly(int(lengths[0]))
         while codings:
             size = int(self.line().split(b";")[0], 16)
+            if size == 0:
+                return self.trailers()
             if self.exactly(size + 2)[-2:] != b"\r\n":
                 raise ValueError("end of a chunk")
-            if size == 0:
-                return
+
+    def trailers(self):
+        while line := self.line():
+            name, colon, value = line.partition(b":")
+            if not colon or not TOKEN.fullmatch(name) or FORBIDDEN.match(name.lower().replace(b"_", b"-")):
+                raise ValueError(f"trailer {line}")
+            if any(byte < 32 and byte != 9 for byte in value):
+                raise ValueError(f"trailer {line}")
 
 
 def serve(plain):
@@ -100,7 +110,7 @@ def good(dice, number):
         headers.append(b"Content-Length: %d" % len(body))
     elif kind < 0.6:
         data = dice.choice([SMUGGLED, b"abc"])
-        body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data)
+        body = b"%x\r\n%s\r\n0\r\n%s\r\n" % (len(data), data, dice.choice(TRAILERS))
         headers.append(b"Transfer-Encoding: chunked")
     for chance, more in [(0.1, b"Expect: 100-continue"), (0.1, b"TE: trailers\r\nConnection: TE"), (0.1, b"Connection: keep-alive")]:
         if dice.random() < chance:
