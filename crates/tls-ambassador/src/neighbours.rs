@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,13 +44,7 @@ enum Asker {
 impl Asker {
     /// Reads the certificate that will have to be shown.
     fn new(tls: &AdminTlsArgs) -> Result<Self, Error> {
-        if !tls.admin_tls {
-            return Ok(Self::Plain);
-        }
-        let file = tls.cert.as_ref().or(tls.keystore.as_ref()).ok_or_else(|| {
-            Error::request("--admin-tls does not say which certificate the ambassador shows")
-                .hint("give the same --cert or --keystore as to the ambassador")
-        })?;
+        let Some(file) = certificate(tls)? else { return Ok(Self::Plain) };
         let password = tls.storepass_file.clone().map_or(Password::Empty, Password::File);
         let leaf = kit_tls::leaf_in(file, &password).map_err(unreadable)?;
         let settings = kit_tls::client::Settings { pins: vec![leaf.spki_sha256], ..Default::default() };
@@ -82,6 +77,16 @@ impl Asker {
         kit_admin::healthcheck_by(question, self.scheme(), |address, path| {
             self.ask("GET", address, path, question.timeout)
         })
+    }
+}
+
+/// The file with the certificate that will have to be shown; none over plain text.
+fn certificate(tls: &AdminTlsArgs) -> Result<Option<&PathBuf>, Error> {
+    match tls.cert.as_ref().or(tls.keystore.as_ref()) {
+        _ if !tls.admin_tls => Ok(None),
+        Some(file) => Ok(Some(file)),
+        None => Err(Error::request("--admin-tls does not say which certificate the ambassador shows")
+            .hint("give the same --cert or --keystore as to the ambassador")),
     }
 }
 
@@ -139,13 +144,18 @@ pub(crate) fn wait(args: WaitArgs) -> Result<(), Error> {
         path: "/readyz".to_owned(),
         timeout: Duration::from_secs(1).min(max.max(WAIT_PAUSE)),
     };
+    let in_vain = |error: HealthcheckError| {
+        let hint = error.hint();
+        let text = format!("not ready within {}", kit_units::format_duration(max));
+        Error::with_code(kit_run::exit::TIMED_OUT, text).caused_by(error).hint(hint)
+    };
+    certificate(&tls)?;
     loop {
-        // Read each time: the certificate may be renewed meanwhile.
-        let Err(error) = Asker::new(&tls)?.healthy(&question) else { return Ok(()) };
+        // Read each time: the certificate may be renewed meanwhile, or not be there yet.
+        let asked = Asker::new(&tls).and_then(|asker| asker.healthy(&question).map_err(in_vain));
+        let Err(error) = asked else { return Ok(()) };
         if Instant::now() + WAIT_PAUSE >= end {
-            let hint = error.hint();
-            let text = format!("not ready within {}", kit_units::format_duration(max));
-            return Err(Error::with_code(kit_run::exit::TIMED_OUT, text).caused_by(error).hint(hint));
+            return Err(error);
         }
         std::thread::sleep(WAIT_PAUSE);
     }

@@ -209,6 +209,12 @@ fn neighbours_ask_over_tls_whoever_shows_the_certificate_that_they_were_given() 
     }
     let (code, said) = ask(&["wait", "--max", "100ms"], &strange);
     assert!(code == Some(124) && said.starts_with("error: not ready within 100ms"), "{said}");
+    // A certificate that is not there yet is waited for.
+    let began = std::time::Instant::now();
+    let late = ["--admin-listen", &at, "--admin-tls", "--cert", "/nowhere/tls.crt"];
+    let (code, said) = ask(&["wait", "--max", "500ms"], &late);
+    assert!(code == Some(2) && said.contains("cannot read certificate /nowhere/tls.crt"), "{said}");
+    assert!(began.elapsed() >= std::time::Duration::from_millis(400));
     // The variables that a container has serve its probe as they are.
     let mut probe = ambassador();
     probe.arg("healthcheck").env("TLS_AMBASSADOR_ADMIN_LISTEN", &at).env("TLS_AMBASSADOR_ADMIN_TLS", "true");
