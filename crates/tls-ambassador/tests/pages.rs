@@ -225,7 +225,7 @@ fn neighbours_ask_over_tls_whoever_shows_the_certificate_that_they_were_given() 
     std::fs::copy(&renewed.key, &pki.server.key).unwrap();
     std::fs::copy(&renewed.cert, &pki.server.cert).unwrap();
     assert_eq!(ask(&["wait", "--max", "60s"], &tls), (Some(0), String::new()));
-    assert!(door.process.stderr_contains("CN=renewed"));
+    door.process.wait_for_stderr("CN=renewed", PATIENCE);
     assert_eq!(ask(&["shutdown"], &tls), (Some(0), String::new()));
     assert_eq!(door.process.wait_within(PATIENCE).code, Some(0));
 }
