@@ -14,6 +14,7 @@
 //! An empty copy, or one that is shorter than a closed generation with the same beginning, is in the making: the next
 //! look judges it.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::time::Duration;
@@ -355,7 +356,7 @@ impl<S: Sink> Engine<S> {
         for (index, copy) in followed.copies.iter_mut().enumerate().filter(|(_, copy)| !of_another(copy)) {
             let size = copy.measure().map_err(FollowError::Read)?;
             let short = size >= trace.offset && begins_with(first, &copy.file)?;
-            if !(short || fits(&copy.file, trace)?) {
+            if !(short || fits(&copy.file, trace)?) || holds_known(&copy.file, &followed.known)? {
                 continue;
             }
             // Content that begins alike and comes later is another round.
@@ -492,6 +493,16 @@ fn begins(generation: &Generation, copy: &Candidate, head: usize) -> io::Result<
     }
     let size = copy.facts.size;
     Ok(size <= Facts::of(&generation.file)?.size && generation.shares_content(&copy.file, size)?)
+}
+
+/// Whether a file holds what was handed over before, and no more.
+fn holds_known(copy: &Candidate, known: &VecDeque<Known>) -> Result<bool, FollowError> {
+    for known in known {
+        if fits(copy, &known.trace)? && !grown(copy, &known.trace).map_err(FollowError::Read)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a copy that fits a trace holds more than that.

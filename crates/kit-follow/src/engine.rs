@@ -306,6 +306,11 @@ impl<S: Sink> Engine<S> {
             let followed = &mut self.targets[target];
             let generation = &mut followed.generations[at];
             self.in_flight = Some((target, generation.number));
+            // What stood still in a batch, stopped or behind a slow reader, may find other content in its place.
+            if generation.is_stale().map_err(FollowError::Read)? {
+                self.truncated(target, at)?;
+                return Ok(Step::More);
+            }
             let left = generation.batch_end - generation.offset;
             let moved = if moves {
                 match self.sink.splice(&followed.source, generation.file.as_fd(), generation.offset, left) {

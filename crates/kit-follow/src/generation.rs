@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use tokio::time::Instant;
@@ -75,6 +76,8 @@ pub(crate) struct Generation {
     searched: u64,
     /// When bytes were last found.
     pub(crate) grew: Instant,
+    /// When it was last found to hold what it is expected to.
+    checked: Instant,
     /// When another file took its name.
     pub(crate) replaced: Option<Instant>,
     pub(crate) watch: Option<i32>,
@@ -125,6 +128,9 @@ pub(crate) struct Bounds {
     pub(crate) head: usize,
 }
 
+/// A batch of which nothing was moved for so long is compared with the file again.
+const STALE: Duration = Duration::from_millis(10);
+
 /// Up to this offset the first bytes are compared too.
 const YOUNG: u64 = 4096;
 
@@ -169,6 +175,7 @@ impl Generation {
             seen: facts.size,
             searched: offset,
             grew: Instant::now(),
+            checked: Instant::now(),
             replaced: None,
             watch: None,
             slot: None,
@@ -227,10 +234,21 @@ impl Generation {
 
     /// Remembers the bytes before `offset`.
     fn mark(&mut self, offset: u64) -> io::Result<()> {
-        let bytes = usize::try_from(offset).unwrap_or(MARKER_BYTES).min(MARKER_BYTES);
-        self.marker_bytes = read_at(&self.file, &mut self.marker[..bytes], offset - bytes as u64)?;
-        self.marker_at = offset;
+        let marker = self.read_marker(offset)?;
+        self.set_marker(offset, marker);
         Ok(())
+    }
+
+    /// The bytes before `offset`, and how many these are.
+    fn read_marker(&self, offset: u64) -> io::Result<([u8; MARKER_BYTES], usize)> {
+        let mut marker = [0; MARKER_BYTES];
+        let bytes = usize::try_from(offset).unwrap_or(MARKER_BYTES).min(MARKER_BYTES);
+        let read = read_at(&self.file, &mut marker[..bytes], offset - bytes as u64)?;
+        Ok((marker, read))
+    }
+
+    fn set_marker(&mut self, offset: u64, (marker, bytes): ([u8; MARKER_BYTES], usize)) {
+        (*self.marker, self.marker_bytes, self.marker_at) = (marker, bytes, offset);
     }
 
     /// Goes on where `trace` ends. The file may have been truncated since that was compared with its content.
@@ -296,6 +314,7 @@ impl Generation {
 
     /// Finds what can be handed over next. Only between batches.
     pub(crate) fn look(&mut self, bounds: Bounds, buffer: &mut [u8]) -> io::Result<Look> {
+        self.checked = Instant::now();
         if self.overtaken.is_some() {
             return Ok(Look::Truncated);
         }
@@ -410,6 +429,12 @@ impl Generation {
         Ok(other)
     }
 
+    /// Before bytes of a batch are moved: whether it stood still since the last time, and the content is another by now.
+    pub(crate) fn is_stale(&mut self) -> io::Result<bool> {
+        let before = std::mem::replace(&mut self.checked, Instant::now());
+        Ok(self.checked - before >= STALE && self.is_other_content()?)
+    }
+
     fn look_far(&mut self, bounds: Bounds, buffer: &mut [u8]) -> io::Result<Look> {
         let begins = self.offset > 0 || self.head.bytes == 0 || self.trace().head_fits(&self.file)?;
         if !begins || !self.fits_marker()? {
@@ -448,9 +473,14 @@ impl Generation {
 
     /// The next bytes up to `end` are a batch. Its marker is taken now, before the file can change under it.
     pub(crate) fn set_batch(&mut self, end: u64) -> io::Result<Look> {
+        let marker = self.read_marker(end)?;
+        // A look that stood still may have ended in other content than it began in.
+        if self.checked.elapsed() >= STALE && self.marker_at == self.offset && !self.fits_marker()? {
+            return Ok(Look::Truncated);
+        }
         self.batch_start = self.offset;
         self.batch_end = end;
-        self.mark(end)?;
+        self.set_marker(end, marker);
         self.searched = end;
         Ok(Look::Batch)
     }

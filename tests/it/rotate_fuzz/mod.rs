@@ -129,9 +129,8 @@ fn t54_rotate_fuzz_loses_nothing_through_rotations_stops_kills_and_blocked_reade
 }
 
 /// Plans where the promise does not hold in every run yet (README of log-tailer, "What does not hold yet"): copytruncate,
-/// renamecopy, swapped symlinks, polling, compression together with restarts or pauses. Lines can be lost, printed twice or
-/// late, and a lost half line keeps those after it back until the next newline. That is a fault to be mended: lower the bound
-/// as it is, and let T54 run a kind once all of it passes.
+/// renamecopy, swapped symlinks. Lines can be lost, printed twice or late, and a lost half line keeps those after it back until
+/// the next newline. That is a fault to be mended: lower the bound as it is, and let T54 run a kind once all of it passes.
 #[test]
 fn known_losses_do_not_grow() {
     let Outcome { plans, failures, .. } = run_plans(

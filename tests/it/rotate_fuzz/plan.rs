@@ -154,16 +154,6 @@ pub(super) enum Step {
     },
 }
 
-impl Step {
-    fn compresses(&self) -> bool {
-        match self {
-            Self::Compress { .. } => true,
-            Self::Rotate { rotation, .. } => rotation.compress,
-            _ => false,
-        }
-    }
-}
-
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) seed: u64,
@@ -212,22 +202,12 @@ impl Plan {
         Self { seed, setup, steps }
     }
 
-    /// Whether the plan holds what log-tailer does not get right in every run yet: copytruncate or renamecopy; a symlink that
-    /// is swapped; polling; compression together with restarts, or with a tailer or reader that stands still. Lines may be
-    /// lost, printed twice or late. This is a fault to be mended; `known_losses_do_not_grow` counts how often it happens.
+    /// Whether the plan holds what log-tailer does not get right in every run yet: copytruncate or renamecopy, or a symlink that
+    /// is swapped. Lines may be lost, printed twice or late. This is a fault to be mended; `known_losses_do_not_grow` counts
+    /// how often it happens.
     pub(super) fn has_known_losses(&self) -> bool {
-        let mut kinds = self.steps.iter().filter_map(|step| match step {
-            Step::Rotate { rotation, .. } => Some(rotation.kind),
-            _ => None,
-        });
-        let stands = self.steps.iter().any(|step| matches!(step, Step::Freeze | Step::Block));
-        self.setup.poll
-            || ((stands || self.setup.state) && self.compresses())
-            || kinds.any(|kind| matches!(kind, Kind::CopyTruncate | Kind::RenameCopy | Kind::SymlinkSwap))
-    }
-
-    fn compresses(&self) -> bool {
-        self.steps.iter().any(Step::compresses)
+        let known = |kind: Kind| matches!(kind, Kind::CopyTruncate | Kind::RenameCopy | Kind::SymlinkSwap);
+        self.steps.iter().any(|step| matches!(step, Step::Rotate { rotation, .. } if known(rotation.kind)))
     }
 
     pub(super) fn kills(&self) -> usize {
