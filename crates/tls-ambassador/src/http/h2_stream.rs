@@ -83,8 +83,9 @@ pub(super) struct AppStream {
     sent: u64,
     app_keeps: bool,
     framing: Framing,
-    /// Bytes that arrived with the head and belong to the body.
+    /// What arrived and is not passed on yet, behind the first `read` bytes of it.
     rest: Vec<u8>,
+    read: usize,
     /// What stands behind the last chunk.
     trailers: Vec<u8>,
     /// Ends a wait of this stream, whatever the others of its connection do.
@@ -110,6 +111,7 @@ impl AppStream {
             app_keeps: false,
             framing: Framing::Done,
             rest: Vec::new(),
+            read: 0,
             counted: true,
         };
         stream.progress();
@@ -162,24 +164,25 @@ impl AppStream {
         }
         loop {
             while let Some(length) = Scan::default()
-                .head_length(&self.rest)
+                .head_length(&self.rest[self.read..])
                 .map_err(|_| Some(refuse(502, "the app's response is malformed")))?
             {
                 let found = self.head(length).map_err(Some)?;
-                self.rest.drain(..length);
+                self.read += length;
                 if let Some(head) = found {
                     return Poll::Ready(Ok(head));
                 }
             }
-            if self.rest.len() > super::buffers::BLOCK {
+            if self.rest.len() - self.read > super::buffers::BLOCK {
                 return Poll::Ready(Err(Some(refuse(502, "the app's response head is too large"))));
             }
+            self.rest.drain(..std::mem::take(&mut self.read));
             let mut bytes = std::mem::take(&mut self.rest);
             let read = self.poll_read(cx, &mut bytes);
             self.rest = bytes;
             match ready!(read) {
                 Ok(count) if count > 0 => {}
-                _ if self.rest.is_empty() => return Poll::Ready(Err(None)),
+                _ if self.read == self.rest.len() => return Poll::Ready(Err(None)),
                 _ => return Poll::Ready(Err(Some(refuse(502, "the app ended its response early")))),
             }
         }
@@ -189,7 +192,8 @@ impl AppStream {
     fn head(&mut self, length: usize) -> Result<Option<H2Response<()>>, Refusal> {
         const MALFORMED: Refusal = refuse(502, "the app's response is malformed");
         let mut slots = [const { std::mem::MaybeUninit::uninit() }; MAX_HEADERS];
-        let response = Response::parse(&self.rest[..length], &mut slots, self.to_head).map_err(|_| MALFORMED)?;
+        let response =
+            Response::parse(&self.rest[self.read..][..length], &mut slots, self.to_head).map_err(|_| MALFORMED)?;
         if response.status == 101 {
             return Err(refuse(502, "the app changed the protocol unasked"));
         }
@@ -335,7 +339,7 @@ impl AppStream {
             let data = self.decode_rest().map_err(|_| broken())?;
             if !data.is_empty() {
                 self.sent += data.len() as u64;
-                return Poll::Ready(Some(Ok(Bytes::from(data))));
+                return Poll::Ready(Some(Ok(data)));
             }
             if self.framing.is_done() {
                 continue;
@@ -354,18 +358,31 @@ impl AppStream {
         }
     }
 
-    /// The data of all chunks that have arrived, as one piece: a frame for each small chunk would cost more than its data.
-    fn decode_rest(&mut self) -> Result<Vec<u8>, Fault> {
-        let (mut data, mut at) = (Vec::new(), 0);
-        while at < self.rest.len() && !self.framing.is_done() {
-            let run = self.framing.decode(&self.rest[at..])?;
+    /// The data that has arrived, as one piece: a frame for each small chunk would cost more than its data.
+    fn decode_rest(&mut self) -> Result<Bytes, Fault> {
+        let (rest, read) = (std::mem::take(&mut self.rest), std::mem::take(&mut self.read));
+        if read == rest.len() {
+            return Ok(Bytes::new());
+        }
+        if !matches!(self.framing, Framing::Chunked(_)) {
+            // Handed on as it was read, behind the head that came with it.
+            let taken = self.framing.feed(&rest[read..])?.taken;
+            let surplus = rest[read + taken..].to_vec();
+            let data = Bytes::from(rest).slice(read..read + taken);
+            self.rest = surplus;
+            return Ok(data);
+        }
+        let (mut data, mut at) = (Vec::new(), read);
+        while at < rest.len() && !self.framing.is_done() {
+            let run = self.framing.decode(&rest[at..])?;
             at += run.skip;
-            self.trailers.extend_from_slice(&self.rest[at - run.trailers..at]);
-            data.extend_from_slice(&self.rest[at..at + run.data]);
+            self.trailers.extend_from_slice(&rest[at - run.trailers..at]);
+            data.extend_from_slice(&rest[at..at + run.data]);
             at += run.data;
         }
+        self.rest = rest;
         self.rest.drain(..at);
-        Ok(data)
+        Ok(Bytes::from(data))
     }
 
     /// What the client still sends is not wanted any more.
@@ -376,7 +393,7 @@ impl AppStream {
     }
 
     fn finish(&mut self) {
-        let reusable = self.app_keeps && self.upload.is_over() && !self.upload_failed && self.rest.is_empty();
+        let reusable = self.app_keeps && self.upload.is_over() && !self.upload_failed && self.read == self.rest.len();
         // Taken in any case: the app's connection is out of step with a request that it did not hear to its end.
         if let (Some(socket), true) = (self.socket.take(), reusable) {
             self.open.0.pool.give(socket, Instant::now());
