@@ -326,8 +326,6 @@ fn local_store(config: &ClientConfig) -> Result<Option<Store<rustls::ServerConfi
 }
 
 fn test_connections(config: &Arc<ClientConfig>, stores: &[Store<rustls::ClientConfig>]) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Error::failed("cannot start").caused_by(error))?;
     let seat = lifecycle::Seat {
         listeners: config.door.pairs.iter().map(|pair| pair.listen.to_string()).collect(),
         metrics: metrics::Metrics::register(&mut prometheus_client::registry::Registry::default()),
@@ -335,15 +333,17 @@ fn test_connections(config: &Arc<ClientConfig>, stores: &[Store<rustls::ClientCo
         drain: threads::Drain::new().1,
     };
     let materials: Vec<_> = stores.iter().map(Store::subscribe).collect();
-    for tunnel in tunnels(config, &seat, &materials, None) {
-        runtime.block_on(tunnel.test()).map_err(|failure| {
-            Error::failed(format!("the connection test to {} failed", tunnel.target))
-                .caused_by(failure)
-                .hint("without --run-connection-test the ambassador starts and tries for every connection")
-        })?;
-        tracing::info!(target = %tunnel.target, "connection test passed");
-    }
-    Ok(())
+    lifecycle::on_this_thread(Box::pin(async {
+        for tunnel in tunnels(config, &seat, &materials, None) {
+            tunnel.test().await.map_err(|failure| {
+                Error::failed(format!("the connection test to {} failed", tunnel.target))
+                    .caused_by(failure)
+                    .hint("without --run-connection-test the ambassador starts and tries for every connection")
+            })?;
+            tracing::info!(target = %tunnel.target, "connection test passed");
+        }
+        Ok(())
+    }))
 }
 
 fn check(command: CheckCommand, trust: SslCertFile) -> Result<(), Error> {

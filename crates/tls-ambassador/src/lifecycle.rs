@@ -125,10 +125,15 @@ where
         return Err(Error::request("--shutdown-delay leaves nothing of --grace")
             .hint("raise --grace, and terminationGracePeriodSeconds of the pod above it"));
     }
+    on_this_thread(Box::pin(run(cx, outside, config, stores, work, doors)))
+}
+
+/// Runs `work` to its end on this thread, to which connections over TLS belong. Boxed, so that the program holds one loop for
+/// all that is run so.
+pub(crate) fn on_this_thread(work: Pin<Box<dyn Future<Output = Result<(), Error>> + '_>>) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::failed("cannot start").caused_by(error))?;
-    // Connections over TLS belong to one thread.
-    LocalSet::new().block_on(&runtime, run(cx, outside, config, stores, work, doors))
+    LocalSet::new().block_on(&runtime, work)
 }
 
 async fn run<D, F>(

@@ -14,6 +14,7 @@ use kit_units::ListenAddress;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::args::{AdminTlsArgs, ProbeArgs, ShutdownArgs, WaitArgs};
+use crate::lifecycle;
 use crate::session::TlsStream;
 use crate::socket::Socket;
 
@@ -63,11 +64,16 @@ impl Asker {
         match self {
             Self::Plain => kit_admin::ask(method, address, path, time),
             Self::Tls(config) => {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 let question = kit_admin::question(method, address, path);
-                let asking = over_tls(Arc::clone(config), address, &question);
-                let late = |_| Err(io::ErrorKind::TimedOut.into());
-                let answer = runtime.block_on(async { tokio::time::timeout(time, asking).await.unwrap_or_else(late) });
+                let mut answer = Err(io::ErrorKind::TimedOut.into());
+                let asking = async {
+                    let asking = over_tls(Arc::clone(config), address, &question);
+                    if let Ok(said) = tokio::time::timeout(time, asking).await {
+                        answer = said;
+                    }
+                    Ok(())
+                };
+                lifecycle::on_this_thread(Box::pin(asking)).map_err(io::Error::other)?;
                 kit_admin::answer_of(&answer?)
             }
         }
