@@ -333,7 +333,7 @@ fn test_connections(config: &Arc<ClientConfig>, stores: &[Store<rustls::ClientCo
         drain: threads::Drain::new().1,
     };
     let materials: Vec<_> = stores.iter().map(Store::subscribe).collect();
-    lifecycle::on_this_thread(Box::pin(async {
+    threads::on_this_thread(Box::pin(async {
         for tunnel in tunnels(config, &seat, &materials, None) {
             tunnel.test().await.map_err(|failure| {
                 Error::failed(format!("the connection test to {} failed", tunnel.target))

@@ -15,7 +15,6 @@ use kit_admin::{Admin, Condition};
 use kit_run::{Context, Error, Signal};
 use kit_tls::{Certificate, Event, LoadError, Store};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use crate::config::DoorConfig;
@@ -25,7 +24,7 @@ use crate::listen::{Bound, Listen, Part, SocketFile};
 use crate::metrics::Metrics;
 use crate::pages;
 use crate::target::Target;
-use crate::threads::{Drain, Serve, Shared, start};
+use crate::threads::{Drain, Serve, Shared, on_this_thread, start};
 
 /// How often the dates of the certificates in use are compared with the clock, which may also be set.
 const DATES: Duration = Duration::from_secs(10);
@@ -126,14 +125,6 @@ where
             .hint("raise --grace, and terminationGracePeriodSeconds of the pod above it"));
     }
     on_this_thread(Box::pin(run(cx, outside, config, stores, work, doors)))
-}
-
-/// Runs `work` to its end on this thread, to which connections over TLS belong. Boxed, so that the program holds one loop for
-/// all that is run so.
-pub(crate) fn on_this_thread(work: Pin<Box<dyn Future<Output = Result<(), Error>> + '_>>) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Error::failed("cannot start").caused_by(error))?;
-    LocalSet::new().block_on(&runtime, work)
 }
 
 async fn run<D, F>(

@@ -14,9 +14,9 @@ use kit_units::ListenAddress;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::args::{AdminTlsArgs, ProbeArgs, ShutdownArgs, WaitArgs};
-use crate::lifecycle;
 use crate::session::TlsStream;
 use crate::socket::Socket;
+use crate::threads;
 
 /// Where an ambassador answers unless it was told otherwise.
 const ADMIN: ([u8; 4], u16) = ([127, 0, 0, 1], 9091);
@@ -73,7 +73,7 @@ impl Asker {
                     }
                     Ok(())
                 };
-                lifecycle::on_this_thread(Box::pin(asking)).map_err(io::Error::other)?;
+                threads::on_this_thread(Box::pin(asking)).map_err(io::Error::other)?;
                 kit_admin::answer_of(&answer?)
             }
         }

@@ -5,11 +5,13 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kit_admin::Pulse;
+use kit_run::Error;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
@@ -96,12 +98,20 @@ pub fn start<D: Serve>(
     std::thread::Builder::new().name(format!("door-{index}")).spawn(body).map(drop)
 }
 
-fn worker<D: Serve>(parts: Vec<Part>, shared: &Shared, doors: Vec<Rc<D>>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let serving = async {
+/// Runs `work` to its end on this thread, to which connections over TLS belong. Boxed, so that the program holds one loop for
+/// all that is run so.
+pub(crate) fn on_this_thread(work: Pin<Box<dyn Future<Output = Result<(), Error>> + '_>>) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::failed("cannot start").caused_by(error))?;
+    LocalSet::new().block_on(&runtime, work)
+}
+
+fn worker<D: Serve>(parts: Vec<Part>, shared: &Shared, doors: Vec<Rc<D>>) -> Result<(), Error> {
+    on_this_thread(Box::pin(async {
         let mut listeners = JoinSet::new();
         for (part, door) in parts.into_iter().zip(doors) {
-            let listener = part.into_listener()?;
+            let listener = part.into_listener();
+            let listener = listener.map_err(|error| Error::failed("a listener is of no use").caused_by(error))?;
             listeners.spawn_local(accept(listener, door, shared.clone()));
         }
         let beating = async {
@@ -113,8 +123,7 @@ fn worker<D: Serve>(parts: Vec<Part>, shared: &Shared, doors: Vec<Rc<D>>) -> io:
             () = async { while listeners.join_next().await.is_some() {} } => Ok(()),
             () = beating => Ok(()),
         }
-    };
-    LocalSet::new().block_on(&runtime, serving)
+    }))
 }
 
 async fn accept<D: Serve>(listener: Listener, door: Rc<D>, shared: Shared) {
