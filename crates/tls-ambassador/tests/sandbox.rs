@@ -65,7 +65,7 @@ fn a_file_outside_of_the_certificates_folders_cannot_be_read_and_a_swap_inside_c
             eventually("a refusal", PATIENCE, || {
                 door.metric("tls_ambassador_reload_total{result=\"unreadable\"") > 0.0
             });
-            assert!(door.process.stderr().contains("Permission denied"), "{}", door.process.stderr());
+            door.process.wait_for_stderr("Permission denied", PATIENCE);
             assert!(hello(&door, &root, None).contains("\"cn\": \"second\""), "the last good one serves");
         } else {
             door.process.wait_for_stderr("CN=third", PATIENCE);
