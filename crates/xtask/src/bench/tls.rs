@@ -62,7 +62,7 @@ const MEASURES: [(&str, &[&str], Measure); 11] = [
 ];
 
 const SECONDS: u32 = 1;
-const HANDSHAKES: u32 = 300;
+const HANDSHAKES: u32 = 2000;
 const IDLE: u32 = 1000;
 
 /// Measures, then writes `tests/bench/tls.json` and the table in tls-ambassador's README.
