@@ -349,8 +349,8 @@ impl<S: Sink> Engine<S> {
         let generation = &followed.generations[at];
         let first = generation.first();
         let of_another = |copy: &Copy| {
-            let others = followed.generations.iter().filter(|one| one.number != generation.number);
-            copy.shadow.is_some_and(|shadow| others.into_iter().any(|one| (one.number, one.round) == shadow))
+            let is_its = |one: &Generation| copy.shadow == Some((one.number, one.round));
+            followed.generations.iter().any(|one| one.number != generation.number && is_its(one))
         };
         let mut best: Option<(u64, usize)> = None;
         for (index, copy) in followed.copies.iter_mut().enumerate().filter(|(_, copy)| !of_another(copy)) {
@@ -454,15 +454,15 @@ fn place_by_age(followed: &crate::target::Target, candidate: &Candidate, looked:
         let earlier = |one: &&Generation| one.number <= looked || is_older(one);
         followed.generations.iter().take(count - live).take_while(earlier).count()
     };
-    if let Some(made) = candidate.origin.map(Origin::serial).filter(|_| !links) {
+    if links {
+        let counted = followed.counts_up();
+        return older(&|one| is_older_beside(one, candidate, counted));
+    }
+    if let Some(made) = candidate.origin.map(Origin::serial) {
         // What was the log when the copy was made was renamed later, if at all.
         let known = followed.generations.iter().take(count - live);
         let renamed_later = known.take_while(|one| one.serial.is_none_or(|renamed| renamed < made)).count();
         return renamed_later.min(older(&|one| one.serial.is_some_and(|renamed| renamed < made)));
-    }
-    if links {
-        let counted = followed.counts_up();
-        return older(&|one| is_older_beside(one, candidate, counted));
     }
     if candidate.compressed {
         return older(&|one| one.time < facts.modified || (one.stream.is_some() && one.time == facts.modified));

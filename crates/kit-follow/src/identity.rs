@@ -170,6 +170,11 @@ impl Trace {
         Ok(self.offset == 0 || print_before(file, self.offset, self.marker.bytes as usize)? == self.marker)
     }
 
+    /// Whether nothing of the content was handed over, or is known.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.offset == 0 && self.head.bytes == 0
+    }
+
     /// Whether the first bytes agree. A trace of an empty file fits nothing, as every file begins with nothing.
     pub(crate) fn head_fits(&self, file: impl AsFd) -> io::Result<bool> {
         let length = self.head.bytes as usize;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use crate::identity::{MARKER_BYTES, Trace, print_before};
+use crate::identity::{Trace, print_before};
 use crate::names::Origin;
 
 /// The last two places that differ, each with the serial of the last event that was taken when it had been reached.
@@ -24,7 +24,7 @@ impl Reads {
     pub(crate) fn rule_out(&self, file: &File, size: u64, origin: Option<Origin>) -> io::Result<bool> {
         for (serial, place) in self.0 {
             let later = matches!(origin, Some(Origin::Made(made)) if serial < made);
-            let marker = (place.marker.bytes as usize).min(MARKER_BYTES);
+            let marker = place.marker.bytes as usize;
             if size < place.offset {
                 if later {
                     return Ok(true);

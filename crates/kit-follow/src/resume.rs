@@ -141,8 +141,7 @@ impl<S: Sink> Engine<S> {
         self.give_up_lost(target, &records, &found);
         order_by_truncation(&mut pieces, &records);
         // The log of which nothing was read may have been truncated since, as often as you like: it tells no time.
-        let read = |record: usize| records[record].1.trace.offset > 0 || records[record].1.trace.head.bytes > 0;
-        let tells = |piece: &Piece| piece.record.is_some_and(|record| !piece.live || read(record));
+        let tells = |piece: &Piece| piece.record.is_some_and(|at| !(piece.live && records[at].1.trace.is_blank()));
         let oldest = pieces.iter().position(tells);
         let newest_birth = records.iter().map(|(_, saved)| saved.trace.identity.born).max().unwrap_or(0);
         let beside = |born: u64| !self.behind_symlink(target) && identity.is_some_and(|live| born >= live.born);
@@ -316,7 +315,7 @@ fn is_part(candidate: &Candidate, saved: &Saved) -> std::io::Result<bool> {
 fn match_unread(pieces: &mut [Piece], records: &[(usize, Saved)], found: &mut [bool]) {
     for at in 0..records.len() {
         let (_, saved) = &records[at];
-        if found[at] || saved.closed || saved.trace.offset > 0 || saved.trace.head.bytes > 0 {
+        if found[at] || saved.closed || !saved.trace.is_blank() {
             continue;
         }
         let piece_of = |record: usize| pieces.iter().position(|piece| piece.record == Some(record));
@@ -359,9 +358,8 @@ fn matching(pieces: &[Piece], saved: &Saved, by_identity: bool) -> Result<Option
     for (index, piece) in pieces.iter().enumerate().filter(|(_, piece)| piece.record.is_none()) {
         let candidate = &piece.candidate;
         if by_identity {
-            let nothing_read = trace.offset == 0 && trace.head.bytes == 0;
             let same = candidate.facts.identity.same(trace.identity);
-            if same && (nothing_read || content_fits(candidate, trace)?) {
+            if same && (trace.is_blank() || content_fits(candidate, trace)?) {
                 return Ok(Some(index));
             }
         } else if tells && fits(candidate, trace)? {
