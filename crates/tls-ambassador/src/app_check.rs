@@ -11,10 +11,9 @@
 use std::time::Duration;
 
 use kit_admin::{Admin, Condition};
+use kit_http::{GetError, Limits, Request, Url};
 use kit_run::Error;
 
-use crate::fetch::{Question, get};
-use crate::jwt::address::Url;
 use crate::proxy::Proxy;
 use crate::target::Target;
 
@@ -85,16 +84,14 @@ impl AppCheck {
 }
 
 async fn ask_page(page: &Url) -> Result<(), String> {
-    let asking = async {
-        let stream = tokio::net::TcpStream::connect((page.host.as_str(), page.port)).await;
-        let stream = stream.map_err(|error| format!("takes no connection: {error}"))?;
-        let question = Question { path: &page.path, authority: &page.authority, credential: None, most: None };
-        get(stream, &question).await.map_err(|error| format!("does not answer: {error}"))
-    };
-    let answer = tokio::time::timeout(PATIENCE, asking).await;
-    match answer.map_err(|_| "does not answer in time".to_owned())??.status {
-        200..300 => Ok(()),
-        status => Err(format!("answers {status}")),
+    let connecting = tokio::net::TcpStream::connect((page.host.as_str(), page.port));
+    // Its body may be long, and says nothing that the status does not.
+    let answer = kit_http::get(connecting, &Request::to(page), Limits { deadline: PATIENCE, body: None }).await;
+    match answer {
+        Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
+        Ok(answer) => Err(format!("answers {}", answer.status)),
+        Err(GetError::Connect(error)) => Err(format!("takes no connection: {error}")),
+        Err(error) => Err(format!("does not answer: {error}")),
     }
 }
 

@@ -23,7 +23,6 @@ pub mod compat;
 pub mod config;
 mod config_file;
 mod desk;
-pub mod fetch;
 mod footprint;
 pub mod hello;
 pub mod http;

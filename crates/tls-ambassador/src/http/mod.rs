@@ -13,7 +13,6 @@
 //! Everything up to `forward` is pure. `gate` is the one function that both protocols ask.
 
 mod access_log;
-pub mod authority;
 mod backend;
 mod bearer;
 mod buffers;
@@ -22,7 +21,6 @@ pub mod config;
 mod connection;
 mod exchange;
 pub mod forward;
-pub mod framing;
 mod gate;
 mod h2;
 mod h2_app;
@@ -45,6 +43,7 @@ use std::rc::Rc;
 
 pub use access_log::LogWriter;
 pub use config::{HttpArgs, HttpConfig};
+pub use kit_http::{authority, framing};
 pub use worker::{Http, HttpShared};
 
 use crate::server::{Arrival, Door};

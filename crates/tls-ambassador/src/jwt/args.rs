@@ -364,7 +364,9 @@ fn keys_of(
         }
         (Some(file), None, _) => KeySource::File(file),
         (None, Some(url), _) => KeySource::Url(url),
-        (None, None, Some(url)) => KeySource::Url(url.parse().map_err(Error::request)?),
+        (None, None, Some(url)) => {
+            KeySource::Url(url.parse().map_err(|error: kit_http::NotAUrl| Error::request(error.to_string()))?)
+        }
         (None, None, None) => KeySource::Discovery(discovery_of(&issuers[0])?),
     })
 }

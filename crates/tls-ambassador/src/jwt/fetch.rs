@@ -1,17 +1,19 @@
 //! One GET of a small document, with an end to everything: time, bytes, redirects (none are followed), and how near its
 //! address may be.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kit_http::{GetError, Limits, Request};
 use kit_tls::rustls;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::address::{Reach, Url};
 use super::keys::MAX_SET_BYTES;
-use crate::fetch::{Answer, AskError, Question};
 use crate::session::TlsStream;
 use crate::socket::Socket;
 
@@ -21,6 +23,20 @@ const DEADLINE: Duration = Duration::from_secs(8);
 /// Why a document could not be fetched. The URL stands with the caller.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
+    /// No whole answer.
+    #[error(transparent)]
+    Get(#[from] GetError<DialError>),
+    /// An answer other than 200.
+    #[error("it answered {0}")]
+    Status(u16),
+    /// What is configured cannot be said in a request.
+    #[error("{0}")]
+    Malformed(&'static str),
+}
+
+/// Why there is no connection to it.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
     /// Nothing answers there.
     #[error("cannot reach it")]
     Io(#[from] std::io::Error),
@@ -30,21 +46,12 @@ pub enum FetchError {
     /// The trusted authorities cannot be read.
     #[error("no trusted authorities")]
     Authorities(#[source] kit_tls::LoadError),
-    /// 8 seconds were not enough.
-    #[error("no whole answer within 8s")]
-    Late,
     /// The name leads where it must not.
     #[error("it leads to {0}, which is not allowed for it")]
     Address(IpAddr),
-    /// An answer other than 200.
-    #[error("it answered {0}")]
-    Status(u16),
-    /// The connection broke, or what came is not HTTP.
-    #[error(transparent)]
-    Ask(#[from] AskError),
-    /// What is configured cannot be said in a request.
-    #[error("{0}")]
-    Malformed(&'static str),
+    /// No certificate can be for such a host.
+    #[error("not a server name")]
+    Name,
 }
 
 /// How to fetch.
@@ -72,41 +79,47 @@ pub struct Fetched {
 /// # Errors
 /// Anything else.
 pub async fn get(url: &Url, rules: &Rules<'_>) -> Result<Fetched, FetchError> {
-    tokio::time::timeout(DEADLINE, get_now(url, rules)).await.unwrap_or(Err(FetchError::Late))
+    let reach = Cell::new(Reach::Public);
+    let connecting = async {
+        let socket = dial(url, rules).await?;
+        reach.set(Reach::of(socket.peer_addr()?.ip()));
+        dressed(url, rules, Socket::tcp(socket)).await
+    };
+    let credential = rules.credential.map(|token| format!("Bearer {token}"));
+    let mut headers =
+        vec![("Accept", "application/json, */*"), ("User-Agent", concat!("podkit ", env!("CARGO_PKG_NAME")))];
+    headers.extend(credential.as_deref().map(|credential| ("Authorization", credential)));
+    let request = Request { headers: &headers, ..Request::to(url) };
+    let answer = kit_http::get(connecting, &request, Limits { deadline: DEADLINE, body: Some(MAX_SET_BYTES) }).await?;
+    if answer.status == 200 {
+        Ok(Fetched { body: answer.body, reach: reach.get() })
+    } else {
+        Err(FetchError::Status(answer.status))
+    }
 }
 
-async fn get_now(url: &Url, rules: &Rules<'_>) -> Result<Fetched, FetchError> {
-    let socket = dial(url, rules).await?;
-    let reach = Reach::of(socket.peer_addr()?.ip());
-    let socket = Socket::tcp(socket);
-    let question = Question {
-        path: &url.path,
-        authority: &url.authority,
-        credential: rules.credential,
-        most: Some(MAX_SET_BYTES),
-    };
-    let Answer { status, body } = if url.secure {
-        let files =
-            kit_tls::client::Files { authorities: rules.authorities.map(Path::to_path_buf), ..Default::default() };
-        let material =
-            kit_tls::client::load(&files, &kit_tls::client::Settings::default()).map_err(FetchError::Authorities)?;
-        let name = rustls::pki_types::ServerName::try_from(url.host.clone())
-            .map_err(|_| FetchError::Malformed("not a server name"))?;
-        let stream = TlsStream::connect(socket, Arc::clone(&material.config), name).await?;
-        crate::fetch::get(stream, &question).await?
-    } else {
-        crate::fetch::get(socket, &question).await?
-    };
-    if status == 200 { Ok(Fetched { body, reach }) } else { Err(FetchError::Status(status)) }
+/// Plain, or with TLS in it.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+async fn dressed(url: &Url, rules: &Rules<'_>, socket: Socket) -> Result<Box<dyn Stream>, DialError> {
+    if !url.secure {
+        return Ok(Box::new(socket));
+    }
+    let files = kit_tls::client::Files { authorities: rules.authorities.map(Path::to_path_buf), ..Default::default() };
+    let material =
+        kit_tls::client::load(&files, &kit_tls::client::Settings::default()).map_err(DialError::Authorities)?;
+    let name = rustls::pki_types::ServerName::try_from(url.host.clone()).map_err(|_| DialError::Name)?;
+    Ok(Box::new(TlsStream::connect(socket, Arc::clone(&material.config), name).await?))
 }
 
 /// Connects to the first address that answers, once all of them are allowed.
-async fn dial(url: &Url, rules: &Rules<'_>) -> Result<TcpStream, FetchError> {
+async fn dial(url: &Url, rules: &Rules<'_>) -> Result<TcpStream, DialError> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((url.host.as_str(), url.port)).await?.collect();
     for address in &addresses {
         let near_enough = url.secure || address.ip().to_canonical().is_loopback();
         if !near_enough || Reach::of(address.ip()) > rules.nearest {
-            return Err(FetchError::Address(address.ip()));
+            return Err(DialError::Address(address.ip()));
         }
     }
     let mut last = std::io::Error::from(std::io::ErrorKind::NotFound);

@@ -256,7 +256,7 @@ impl Chunked {
             (At::TrailerLf, b'\n') => self.at = At::LineStart,
             (At::EndLf | At::TrailerLf, _) => return Err(Fault::LineEnd),
             (At::TrailerName, b':') => self.at = At::TrailerValue,
-            (At::LineStart | At::TrailerName, byte) if super::names::is_token(byte) => self.at = At::TrailerName,
+            (At::LineStart | At::TrailerName, byte) if is_token(byte) => self.at = At::TrailerName,
             (At::TrailerValue, b'\r') => self.at = At::TrailerLf,
             (At::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => {}
             _ => return Err(Fault::Trailer),
@@ -267,6 +267,11 @@ impl Chunked {
         }
         Ok(())
     }
+}
+
+/// Whether `byte` may stand in a header name or method (RFC 9110 section 5.6.2).
+pub fn is_token(byte: u8) -> bool {
+    matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'z' | b'|' | b'~' | b'0'..=b'9' | b'A'..=b'Z')
 }
 
 fn expect(byte: u8, wanted: u8) -> Result<(), Fault> {
@@ -406,5 +411,11 @@ mod tests {
         assert_eq!(framing.feed(b"loGET").unwrap(), Piece { taken: 2, forward: 2, data: 2, done: true });
         assert!(framing.is_done());
         assert!(Framing::length(0).is_done());
+    }
+
+    #[test]
+    fn token_bytes_are_those_of_the_rfc() {
+        let allowed: Vec<u8> = (0..=255).filter(|byte| is_token(*byte)).collect();
+        assert_eq!(allowed, b"!#$%&'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~");
     }
 }
