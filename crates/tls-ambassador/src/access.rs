@@ -106,6 +106,12 @@ impl UriPattern {
     }
 }
 
+impl std::fmt::Display for UriPattern {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0.join("/"))
+    }
+}
+
 impl std::str::FromStr for UriPattern {
     type Err = String;
 

@@ -101,8 +101,8 @@ pub struct ServerConfig {
 pub struct ClientConfig {
     /// Listeners and times.
     pub door: DoorConfig,
-    /// Certificate, authorities and protocols to offer; each pair names one of them.
-    pub identities: Vec<(kit_tls::client::Files, Vec<Vec<u8>>)>,
+    /// What is shown and which servers are accepted; each pair names one of them.
+    pub identities: Vec<ClientIdentity>,
     /// Versions and key exchanges.
     pub policy: Policy,
     /// The certificate of the local side, where that speaks TLS too.
@@ -115,12 +115,19 @@ pub struct ClientConfig {
     pub pool_warm: usize,
     /// The name to verify for each pair, in their order.
     pub server_names: Vec<ServerName<'static>>,
-    /// Keys that alone decide.
-    pub pins: Vec<[u8; 32]>,
-    /// Rules besides chain and name; empty: none.
-    pub rules: Rules,
     /// Whether every target is tried before serving.
     pub test_connections: bool,
+}
+
+/// What a client shows and which servers it accepts at those of its listeners that name it.
+#[derive(Debug, Clone)]
+pub struct ClientIdentity {
+    /// Certificate and authorities.
+    pub files: kit_tls::client::Files,
+    /// Protocols to offer, best first.
+    pub alpn: Vec<Vec<u8>>,
+    /// Rules besides chain and name; empty: none. Pins among them alone decide, there are no others then.
+    pub rules: Rules,
 }
 
 /// The library's public authorities file, from the variable that OpenSSL and Go know.
@@ -187,9 +194,17 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             authorities: door.cacert.clone(),
             revocations: door.crl.clone(),
             access,
+            server_rules: Rules::default(),
             client_auth,
             alpn,
         };
+        if let Some(route) = door.route.iter().find(|route| route.server_rules.is_some()) {
+            return Err(Error::request(format!(
+                "route {} has verify- rules, which are about a client's server",
+                route.name
+            ))
+            .hint("a server lets clients in by allow- rules"));
+        }
         let (door, found) = door_config(door, default.clone(), None)?;
         let flags = Flags { default, cert_dir, ssl_cert_file, sni_strict, session_tickets, tokens };
         let identities = flags.identities(found, &door.pairs)?;
@@ -339,11 +354,11 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
             dns: verify_dns,
             uri: verify_uri,
             ip: verify_ip,
-            spki_pin: Vec::new(),
+            spki_pin: verify_spki_pin,
         };
-        if !verify_spki_pin.is_empty() && !rules.is_empty() {
-            return Err(Error::request("--verify-spki-pin alone decides, so other --verify rules would not count")
-                .hint("keep the pin, or the rules"));
+        check_server_rules(&rules, "")?;
+        for route in &door.route {
+            check_server_rules(route.server_rules.as_ref().unwrap_or(&rules), &format!("route {}: ", route.name))?;
         }
         let policy = policy(&door)?;
         if let Some(route) = door.route.iter().find(|route| route.access.is_some() || route.client_auth.is_some()) {
@@ -357,6 +372,7 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
             authorities: door.cacert.clone(),
             revocations: door.crl.clone(),
             alpn: alpn(&door),
+            server_rules: rules,
             ..Identity::default()
         };
         let (door, identities) = door_config(door, default, unix_socket)?;
@@ -374,9 +390,9 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
             .map(|pair| server_name(pair.server_name.as_deref().or(override_server_name.as_deref()), &pair.target));
         let server_names = names.collect::<Result<_, _>>()?;
         let files = |identity: Identity| {
-            let Identity { pair, password, authorities, revocations, alpn, .. } = identity;
+            let Identity { pair, password, authorities, revocations, alpn, server_rules: rules, .. } = identity;
             let authorities = authorities.or_else(|| ssl_cert_file.clone());
-            (kit_tls::client::Files { pair, password, authorities, revocations }, alpn)
+            ClientIdentity { files: kit_tls::client::Files { pair, password, authorities, revocations }, alpn, rules }
         };
         Ok(Self {
             identities: identities.into_iter().map(files).collect(),
@@ -391,11 +407,23 @@ impl TryFrom<(ClientArgs, SslCertFile)> for ClientConfig {
             pool_warm: usize::from(pool_warm),
             door,
             server_names,
-            pins: verify_spki_pin,
-            rules,
             test_connections: run_connection_test,
         })
     }
+}
+
+/// A pin leaves nothing to other rules; `of` begins the error.
+fn check_server_rules(rules: &Rules, of: &str) -> Result<(), Error> {
+    let Rules { cn, ou, dns, uri, ip, spki_pin } = rules;
+    let others = !(cn.is_empty() && ou.is_empty() && dns.is_empty() && uri.is_empty() && ip.is_empty());
+    if !spki_pin.is_empty() && others {
+        let (dashes, rules) = if of.is_empty() { ("--", "--verify rules") } else { ("", "verify- rules") };
+        return Err(Error::request(format!(
+            "{of}{dashes}verify-spki-pin alone decides, so other {rules} would not count"
+        ))
+        .hint("keep the pin, or the rules"));
+    }
+    Ok(())
 }
 
 fn check_client_pairs(pairs: &[Pair], warm: bool) -> Result<(), Error> {

@@ -243,7 +243,7 @@ fn tunnel(cx: &Context, config: ClientConfig) -> Result<(), Error> {
     hush(&config.door);
     let admin = lifecycle::admin();
     let local = config.local.iter().flat_map(|(cert, key)| [cert.clone(), key.clone()]);
-    let files = config.identities.iter().flat_map(|(files, _)| files.paths());
+    let files = config.identities.iter().flat_map(|identity| identity.files.paths());
     shut_in(cx, &config.door, files.chain(local).collect());
     if config.proxy.is_none() {
         lifecycle::resolve(&config.door)?;
@@ -261,7 +261,7 @@ fn tunnel(cx: &Context, config: ClientConfig) -> Result<(), Error> {
     let own = config
         .identities
         .first()
-        .and_then(|(files, _)| Some((files.pair.clone()?, files.password.clone())))
+        .and_then(|identity| Some((identity.files.pair.clone()?, identity.files.password.clone())))
         .or_else(|| Some((config.local.clone()?, Password::Empty)));
     let shown = admin_store(&door, &config.policy, own)?;
     let doors = move |seat: lifecycle::Seat| tunnels(&config, &seat, &materials, local_material.as_ref());
@@ -300,15 +300,15 @@ fn tunnels(
 
 /// One store for each identity.
 fn client_stores(config: &ClientConfig) -> Result<Vec<Store<rustls::ClientConfig>>, Error> {
-    let store = |(files, alpn): &(kit_tls::client::Files, Vec<Vec<u8>>)| {
-        let rules = config.rules.clone();
+    let store = |identity: &config::ClientIdentity| {
+        let rules = identity.rules.clone();
         let settings = kit_tls::client::Settings {
             policy: config.policy.clone(),
-            alpn: alpn.clone(),
-            pins: config.pins.clone(),
+            alpn: identity.alpn.clone(),
+            pins: rules.spki_pin.clone(),
             admit: (!rules.is_empty()).then(|| Admit::when(move |leaf| rules.match_any(leaf))),
         };
-        let files = files.clone();
+        let files = identity.files.clone();
         Store::open(files.paths(), move || kit_tls::client::load(&files, &settings)).map_err(lifecycle::unusable)
     };
     config.identities.iter().map(store).collect()
@@ -352,14 +352,14 @@ fn check(command: CheckCommand, trust: SslCertFile) -> Result<(), Error> {
             if let Some(http) = config.http.clone() {
                 http::HttpShared::new(http, &lifecycle::admin())?;
             }
-            plan::print("server", &config.door, &kept(&server_stores(&config)?))
+            plan::server(&config, &kept(&server_stores(&config)?))
         }
         CheckCommand::Client(args) => {
             let config = ClientConfig::try_from((*args, trust))?;
             let (stores, local) = (client_stores(&config)?, local_store(&config)?);
             let mut all = kept(&stores);
             all.extend(local.as_ref().map(|store| store as &dyn lifecycle::Kept));
-            plan::print("client", &config.door, &all)
+            plan::client(&config, &all)
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use kit_run::Error;
 use kit_tls::Password;
 
-use crate::access::Access;
+use crate::access::{Access, Rules};
 use crate::args::{ClientAuth, StartTls};
 use crate::listen::Listen;
 use crate::route::Route;
@@ -45,6 +45,8 @@ pub struct Identity {
     pub revocations: Option<PathBuf>,
     /// Who is let in; clients have no such rule.
     pub access: Access,
+    /// Which servers a client accepts besides chain and name, or the keys that alone decide.
+    pub server_rules: Rules,
     /// Whether clients are asked for a certificate, where that was said.
     pub client_auth: Option<ClientAuth>,
     /// Protocols to offer, best first.
@@ -110,7 +112,8 @@ fn sockets(folder: &Path, targets: &[Target], starttls: StartTls) -> Result<Vec<
 }
 
 fn of_route(route: &Route, default: &Identity) -> Result<Identity, Error> {
-    let Identity { pair, password, authorities, revocations, access, client_auth, alpn } = default.clone();
+    let Identity { pair, password, authorities, revocations, access, server_rules, client_auth, alpn } =
+        default.clone();
     let pair = match (&route.cert, &route.key, &route.keystore) {
         (None, None, None) => pair,
         (Some(cert), Some(key), None) => Some((cert.clone(), key.clone())),
@@ -136,6 +139,7 @@ fn of_route(route: &Route, default: &Identity) -> Result<Identity, Error> {
         // Whom the flags let in is no business of a route that says it itself, so neither is how they are asked.
         client_auth: route.client_auth.or(client_auth.filter(|_| route.access.is_none())),
         access: route.access.clone().unwrap_or(access),
+        server_rules: route.server_rules.clone().unwrap_or(server_rules),
         alpn: if route.alpn.is_empty() { alpn } else { route.alpn.iter().map(|name| name.clone().into()).collect() },
     })
 }

@@ -2,8 +2,9 @@
 //!
 //! Keys: `listen` and `target` (needed), `mode` (of a unix socket), `starttls`, `cert` and `key`, `keystore` and `storepass-file`,
 //! `cacert`, `crl`, `alpn` (several with blanks between), `server-name` (of a client's server), and who is let in: `allow-cn` and
-//! its kind as the flags have them, repeatable, `allow-all`, `allow-token`, `disable-authentication` and `client-auth`. What a
-//! route does not say is as the flags of that name say it; who is let in is said whole: one rule of its own, and none of the flags' rules counts.
+//! its kind as the flags have them, repeatable, `allow-all`, `allow-token`, `disable-authentication` and `client-auth`; of a client,
+//! which servers are accepted: `verify-cn` and its kind. What a route does not say is as the flags of that name say it; who is let in,
+//! or accepted, is said whole: one rule of its own, and none of the flags' rules counts.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -36,6 +37,8 @@ const ONCE: [&str; 13] = [
 const SWITCHES: [&str; 3] = ["disable-authentication", "allow-all", "allow-token"];
 /// Rules of access, repeatable.
 const RULES: [&str; 6] = ["allow-cn", "allow-ou", "allow-dns", "allow-uri", "allow-ip", "allow-spki-pin"];
+/// Rules about a client's server, repeatable.
+const SERVER_RULES: [&str; 6] = ["verify-cn", "verify-ou", "verify-dns", "verify-uri", "verify-ip", "verify-spki-pin"];
 const FORM: &str = "write NAME:listen=ADDR,target=ADDR[,key=value...]";
 
 /// A listener of its own kind.
@@ -69,6 +72,8 @@ pub struct Route {
     pub access: Option<Access>,
     /// Whether clients are asked for a certificate.
     pub client_auth: Option<ClientAuth>,
+    /// Which servers are accepted, instead of those that the flags accept.
+    pub server_rules: Option<Rules>,
 }
 
 impl FromStr for Route {
@@ -81,7 +86,7 @@ impl FromStr for Route {
             return Err(format!("{name:?} is no name for a route: letters, digits, - _ and . only; {FORM}"));
         }
         let of_route = |error: &dyn std::fmt::Display| format!("route {name}: {error}");
-        let (values, access) = values(name, rest)?;
+        let Values { once, access, server_rules } = values(name, rest)?;
         let [
             listen,
             mode,
@@ -96,7 +101,7 @@ impl FromStr for Route {
             alpn,
             server_name,
             asked,
-        ] = values;
+        ] = once;
         let needed =
             |key: &str, value: Option<String>| value.ok_or_else(|| format!("route {name} has no {key}; {FORM}"));
         let mut listen = needed("listen", listen)?;
@@ -120,34 +125,47 @@ impl FromStr for Route {
             server_name,
             access,
             client_auth: asked.map_err(|_| of_route(&format!("client-auth is none of {}", names::<ClientAuth>())))?,
+            server_rules,
         })
     }
 }
 
-/// Single values in the order of [`ONCE`], and the rules of access if there are any.
-type Values = ([Option<String>; ONCE.len()], Option<Access>);
+/// What a route says, sorted.
+#[derive(Default)]
+struct Values {
+    /// Single values in the order of [`ONCE`].
+    once: [Option<String>; ONCE.len()],
+    /// The rules of access, if there are any.
+    access: Option<Access>,
+    /// The rules about servers, if there are any.
+    server_rules: Option<Rules>,
+}
 
 fn values(name: &str, text: &str) -> Result<Values, String> {
     let of_route = |error: String| format!("route {name}: {error}");
-    let mut values: [Option<String>; ONCE.len()] = [const { None }; ONCE.len()];
-    let mut access = None;
+    let mut values = Values::default();
     for (key, value) in keyed::split(text).map_err(of_route)? {
         if SWITCHES.contains(&key.as_str()) {
-            switch(access.get_or_insert_with(Access::default), &key, value.as_deref()).map_err(of_route)?;
+            let access = values.access.get_or_insert_with(Access::default);
+            switch(access, &key, value.as_deref()).map_err(of_route)?;
             continue;
         }
         let value = value.ok_or_else(|| of_route(no_value(&key)))?;
         if let Some(at) = ONCE.iter().position(|known| *known == key) {
-            if values[at].replace(value).is_some() {
+            if values.once[at].replace(value).is_some() {
                 return Err(format!("route {name} has two values for {key}"));
             }
-        } else if RULES.contains(&key.as_str()) {
-            rule(&mut access.get_or_insert_with(Access::default).rules, &key, value).map_err(of_route)?;
+        } else if let Some(kind) = RULES.iter().position(|known| *known == key) {
+            let access = values.access.get_or_insert_with(Access::default);
+            rule(&mut access.rules, (kind, &key), value).map_err(of_route)?;
+        } else if let Some(kind) = SERVER_RULES.iter().position(|known| *known == key) {
+            let rules = values.server_rules.get_or_insert_with(Rules::default);
+            rule(rules, (kind, &key), value).map_err(of_route)?;
         } else {
             return Err(unknown(&key));
         }
     }
-    Ok((values, access))
+    Ok(values)
 }
 
 fn switch(access: &mut Access, key: &str, value: Option<&str>) -> Result<(), String> {
@@ -164,15 +182,16 @@ fn switch(access: &mut Access, key: &str, value: Option<&str>) -> Result<(), Str
     Ok(())
 }
 
-fn rule(rules: &mut Rules, key: &str, value: String) -> Result<(), String> {
+/// One more rule; `kind` is the key's place in [`RULES`] or [`SERVER_RULES`].
+fn rule(rules: &mut Rules, (kind, key): (usize, &str), value: String) -> Result<(), String> {
     let Rules { cn, ou, dns, uri, ip, spki_pin: pins } = rules;
-    match key {
+    match kind {
         _ if value.is_empty() => return Err(format!("{key} has no value")),
-        "allow-cn" => cn.push(value),
-        "allow-ou" => ou.push(value),
-        "allow-dns" => dns.push(value),
-        "allow-uri" => uri.push(value.parse()?),
-        "allow-ip" => ip.push(value.parse().map_err(|_| format!("allow-ip={value} is no IP address"))?),
+        0 => cn.push(value),
+        1 => ou.push(value),
+        2 => dns.push(value),
+        3 => uri.push(value.parse()?),
+        4 => ip.push(value.parse().map_err(|_| format!("{key}={value} is no IP address"))?),
         _ => pins.push(spki_pin(&value)?),
     }
     Ok(())
@@ -183,7 +202,7 @@ fn no_value(key: &str) -> String {
 }
 
 fn unknown(key: &str) -> String {
-    let keys = [&ONCE[..], &SWITCHES, &RULES].concat();
+    let keys = [&ONCE[..], &SWITCHES, &RULES, &SERVER_RULES].concat();
     let near = keys.iter().map(|known| (kit_run::edits(key.as_bytes(), known.as_bytes()), known)).min();
     match near {
         Some((distance, known)) if distance <= 2 => format!("a route has no {key}; did you mean {known}?"),
@@ -249,6 +268,19 @@ mod tests {
         assert!(access.token && !access.everyone && !access.any_certificate);
         assert_eq!((route.client_auth, route.cert), (Some(ClientAuth::Optional), Some("/a,b".into())));
         let silent: Route = "a:listen=:1,target=h:1".parse().unwrap();
-        assert_eq!((silent.access, silent.client_auth), (None, None));
+        assert_eq!((silent.access, silent.client_auth, silent.server_rules), (None, None, None));
+    }
+
+    #[test]
+    fn a_route_says_which_servers_it_accepts() {
+        let text = "a:listen=:1,target=h:1,verify-cn=db,verify-ip=::1,verify-dns=a,verify-dns=b,verify-uri=x://*/y";
+        let route: Route = text.parse().unwrap();
+        let rules = route.server_rules.unwrap();
+        assert_eq!((rules.cn, rules.ip.len(), rules.dns.len(), rules.uri.len()), (vec!["db".to_owned()], 1, 2, 1));
+        assert_eq!(route.access, None);
+        let refused = |rule: &str| format!("a:listen=:1,target=h:1,{rule}").parse::<Route>().unwrap_err();
+        assert_eq!(refused("verify-ip=x"), "route a: verify-ip=x is no IP address");
+        assert_eq!(refused("verify-ou="), "route a: verify-ou has no value");
+        assert_eq!(refused("verify-url=x"), "a route has no verify-url; did you mean verify-uri?");
     }
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 
 mod support;
+#[path = "client/tunnels.rs"]
+mod tunnels;
 #[path = "client/ways.rs"]
 mod ways;
 

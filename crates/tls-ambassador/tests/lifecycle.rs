@@ -159,7 +159,8 @@ fn check_says_what_would_be_served_and_opens_nothing() {
     let base = ["check", "server", "--listen", ":9200", "--target", "127.0.0.1:9201"];
     let exit = run(&[base.as_slice(), &flags].concat());
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
-    assert!(exit.stderr.starts_with("server 0.0.0.0:9200 -> 127.0.0.1:9201\ncertificate "), "{}", exit.stderr);
+    let plan = "server 0.0.0.0:9200 -> 127.0.0.1:9201\n  let in: anybody (disable-authentication)\ncertificate ";
+    assert!(exit.stderr.starts_with(plan), "{}", exit.stderr);
 }
 
 #[test]

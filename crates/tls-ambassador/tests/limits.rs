@@ -315,9 +315,11 @@ fn check_prints_the_plan_and_version_the_version() {
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     let lines: Vec<&str> = exit.stderr.lines().collect();
     assert_eq!(lines[0], "server 0.0.0.0:9200 -> 127.0.0.1:9201");
-    assert_eq!(lines[1], "server 0.0.0.0:5432 -> 127.0.0.1:5433, starttls postgres (db)");
-    assert!(lines[2].starts_with("certificate ") && lines[2].contains("CN=server1, valid until 20"), "{lines:?}");
-    assert_eq!(lines[3], "  for localhost, server1, 127.0.0.1, ::1");
+    assert_eq!(lines[1], "  let in: anybody (disable-authentication)");
+    assert_eq!(lines[2], "server 0.0.0.0:5432 -> 127.0.0.1:5433, starttls postgres (db)");
+    assert_eq!(lines[3], "  let in: anybody (disable-authentication)");
+    assert!(lines[4].starts_with("certificate ") && lines[4].contains("CN=server1, valid until 20"), "{lines:?}");
+    assert_eq!(lines[5], "  for localhost, server1, 127.0.0.1, ::1");
     assert_eq!(lines.last(), Some(&"health and metrics on 127.0.0.1:9091"));
     let exit = run(&["version"]);
     assert_eq!(exit.code, Some(0));

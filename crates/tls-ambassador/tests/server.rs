@@ -5,6 +5,8 @@ mod support;
 
 #[path = "server/hostile.rs"]
 mod hostile;
+#[path = "server/plan.rs"]
+mod plan;
 #[path = "server/refused.rs"]
 mod refused;
 #[path = "server/rough.rs"]
