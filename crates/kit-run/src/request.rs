@@ -48,6 +48,18 @@ pub trait Tool: clap::Parser {
         Self::compat(argv)
     }
 
+    /// Variables of a peer that stand for flags (named without the dashes) of this command line. One counts where neither the flag
+    /// nor its own variable is there, and where it is not empty.
+    ///
+    /// # Errors
+    /// A variable of the peer that the tool refuses by name.
+    fn peer_variables(
+        _argv: &[OsString],
+        _environment: &Environment,
+    ) -> Result<&'static [(&'static str, &'static str)], Error> {
+        Ok(&[])
+    }
+
     /// Whether a panic in any thread or task ends the process, with two lines and a code as every other end. A server that
     /// is built with unwinding may rather go on without the one connection that met the bug.
     const ENDS_AT_PANIC: bool = true;
@@ -117,7 +129,8 @@ pub(crate) fn interpret<A: Tool>(argv: Vec<OsString>, environment: &Environment)
     let file = settings_file::<A>(&command, &argv, environment);
     let settings = file.as_deref().map(A::configuration).transpose()?.unwrap_or_default();
     let settings = Settings { config: A::CONFIG, file: file.unwrap_or_default(), all: settings };
-    let (argv, completed) = complete(&command, A::NAME, argv, environment, &settings)?;
+    let variables = Variables { environment, tool: A::NAME, peer: A::peer_variables(&argv, environment)? };
+    let (argv, completed) = complete(&command, argv, &variables, &settings)?;
     let argv: Vec<OsString> = std::iter::once(OsString::from(A::NAME)).chain(argv).collect();
     let parsed = command.try_get_matches_from(&argv);
     let matches = match parsed {
@@ -334,6 +347,34 @@ pub fn edits(a: &[u8], b: &[u8]) -> usize {
     row[b.len()]
 }
 
+/// Where a flag's value may stand in the environment.
+struct Variables<'a> {
+    environment: &'a Environment,
+    tool: &'static str,
+    /// Names of a peer, with the flags that they stand for.
+    peer: &'static [(&'static str, &'static str)],
+}
+
+impl Variables<'_> {
+    /// Whether there is anything at all.
+    fn any(&self) -> bool {
+        let prefix = format!("{}_", prefix(self.tool));
+        self.environment.iter().any(|(name, _)| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+            || self.peer.iter().any(|(name, _)| self.environment.get(name).is_some())
+    }
+
+    /// The variable and the value that stand for `flag`: its own, else the peer's.
+    fn of(&self, flag: &str) -> Option<(String, &OsStr)> {
+        let own = variable(self.tool, flag);
+        if let Some(value) = self.environment.get(&own) {
+            return Some((own, value));
+        }
+        let peer = self.peer.iter().filter(|(_, known)| *known == flag);
+        peer.filter_map(|(name, _)| Some(((*name).to_owned(), self.environment.get(name)?)))
+            .find(|(_, value)| !value.is_empty())
+    }
+}
+
 /// The whole command line, and for error texts which flag came from where.
 type Completed = (Vec<OsString>, Vec<(String, String)>);
 
@@ -344,19 +385,16 @@ type Completed = (Vec<OsString>, Vec<(String, String)>);
 /// repeated and positionals are left alone when the command line has any.
 fn complete(
     command: &Command,
-    tool: &str,
     argv: Vec<OsString>,
-    environment: &Environment,
+    variables: &Variables<'_>,
     settings: &Settings,
 ) -> Result<Completed, Error> {
     // Reading the command line a first time costs as much as all else of a start; mostly there is nothing to complete.
-    let prefix = format!("{}_", prefix(tool));
-    let any_variable = environment.iter().any(|(name, _)| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
-    if !any_variable && settings.all.is_empty() {
+    if !variables.any() && settings.all.is_empty() {
         return Ok((argv, Vec::new()));
     }
     let (leaf, depth) = selected(command, &argv);
-    let typed = typed(command, tool, &argv);
+    let typed = typed(command, variables.tool, &argv);
     let mut flags: Vec<OsString> = Vec::new();
     let mut positionals: Vec<OsString> = Vec::new();
     let mut completed = Vec::new();
@@ -368,12 +406,11 @@ fn complete(
         settings.refuse_unknown(&known)?;
     }
     for (arg, name) in all {
-        let variable = variable(tool, &name);
         let repeatable = matches!(arg.get_action(), ArgAction::Append | ArgAction::Count) || arg.is_positional();
         if repeatable && typed.contains(arg.get_id().as_str()) {
             continue;
         }
-        let Some(value) = environment.get(&variable) else {
+        let Some((variable, value)) = variables.of(&name) else {
             let found = settings.of(&name);
             if let ([first, second, ..], false) = (found.as_slice(), repeatable) {
                 let file = settings.file.display();

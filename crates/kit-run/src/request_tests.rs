@@ -38,6 +38,17 @@ impl Tool for Args {
     const GRACE_ALIASES: &'static [&'static str] = &["drain-timeout"];
     const CONFIG: Option<&'static str> = Some("flags");
 
+    fn peer_variables(
+        argv: &[OsString],
+        _environment: &Environment,
+    ) -> Result<&'static [(&'static str, &'static str)], Error> {
+        Ok(if argv.iter().any(|argument| argument == "--quiet") {
+            &[("PAUSE", "poll"), ("LABELS", "label")]
+        } else {
+            &[]
+        })
+    }
+
     /// The path itself is the file: `flag=value` separated by `;`.
     fn configuration(path: &Path) -> Result<Vec<Setting>, Error> {
         let text = path.to_str().unwrap();
@@ -66,6 +77,20 @@ fn a_flag_wins_over_its_variable_and_the_variable_over_the_default() {
     assert_eq!(poll(&[], &[]), Duration::from_millis(250));
     assert_eq!(poll(&[], &[("LOG_TAILER_POLL", "2s")]), Duration::from_secs(2));
     assert_eq!(poll(&["--poll", "3s"], &[("LOG_TAILER_POLL", "2s")]), Duration::from_secs(3));
+}
+
+#[test]
+fn a_peers_variable_counts_where_the_tool_says_so_and_nothing_of_ours_is_there() {
+    let poll = |argv: &[&str], environment: &[(&str, &str)]| read(argv, environment).unwrap().0.poll;
+    let pause = ("PAUSE", "4s");
+    assert_eq!(poll(&[], &[pause]), Duration::from_millis(250));
+    assert_eq!(poll(&["--quiet"], &[pause]), Duration::from_secs(4));
+    assert_eq!(poll(&["--quiet"], &[pause, ("LOG_TAILER_POLL", "2s")]), Duration::from_secs(2));
+    assert_eq!(poll(&["--quiet", "--poll=3s"], &[pause]), Duration::from_secs(3));
+    assert_eq!(poll(&["--quiet", "--flags=poll=5s"], &[pause]), Duration::from_secs(4));
+    assert_eq!(poll(&["--quiet"], &[("PAUSE", "")]), Duration::from_millis(250));
+    let told = refused(&["--quiet"], &[("PAUSE", "soon")]);
+    assert!(told.ends_with("hint: the value of --poll came from the variable PAUSE\n"), "{told}");
 }
 
 #[test]
