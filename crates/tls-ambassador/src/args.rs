@@ -180,8 +180,8 @@ pub struct DoorArgs {
     #[arg(long)]
     pub require_pq: bool,
 
-    /// Protocol to offer in TLS (ALPN), best first; repeatable
-    #[arg(long, value_name = "NAME")]
+    /// Protocols to offer in TLS (ALPN), best first; repeatable, or separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub alpn: Vec<String>,
 
     /// Talk the database's own greeting before TLS; a peer that declines TLS is disconnected

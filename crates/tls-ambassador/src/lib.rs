@@ -85,11 +85,18 @@ impl kit_run::Tool for Args {
     }
 
     fn compat_as(program: &OsStr, argv: Vec<OsString>) -> Result<Vec<OsString>, Error> {
-        Ok(compat::translate_as(program, argv))
+        compat::translate_as(program, argv)
+    }
+
+    fn peer_variables(
+        argv: &[OsString],
+        environment: &kit_run::Environment,
+    ) -> Result<&'static [(&'static str, &'static str)], Error> {
+        compat::variables(argv, environment)
     }
 
     fn compat(argv: Vec<OsString>) -> Result<Vec<OsString>, Error> {
-        Ok(compat::translate(argv))
+        compat::translate(argv)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kit_test::{LinkOrder, Mount, eventually};
+use kit_test::{LinkOrder, Mount, Process, eventually};
 
 use super::support::pki::text;
 use super::support::{Door, Echo, PATIENCE, hello, run};
@@ -78,6 +78,7 @@ fn flags_that_contradict_each_other_are_named() {
         &["--mode", "http", "--proxy-protocol-mode", "v1"],
         "error: --proxy-protocol-mode tells of one client, and --mode http mixes many on one connection",
     );
+    check(&["--mode", "http", "--alpn", "h2,spdy/3"], "error: --alpn spdy/3 is not spoken by --mode http");
     check(&["--crl", pair[1]], "error: --crl is about client certificates, and none are asked for");
     check(&["--starttls", "postgres-direct"], "error: --starttls postgres-direct is for clients");
     check(
@@ -111,6 +112,75 @@ fn flags_that_contradict_each_other_are_named() {
     check(&[keys.as_slice(), &["/nowhere/keys.json"]].concat(), nowhere);
     let not_a_set = format!("error: cannot use the key set {}: not a JSON object with a list called \"keys\"", pair[1]);
     check(&[keys.as_slice(), &[pair[1]]].concat(), &not_a_set);
+}
+
+#[test]
+fn flags_of_ghostunnel_for_what_is_not_there_are_refused_by_name() {
+    let check =
+        |flag: &str, why: &str| refused(&[flag, "x"], &format!("error: {}: {why}", flag.split('=').next().unwrap()));
+    for flag in ["cert", "email", "agree-to-tos", "ca", "testca"] {
+        check(&format!("--auto-acme-{flag}=x"), "certificates are not ordered from an ACME authority here");
+    }
+    for flag in ["--allow-policy", "--allow-query", "--verify-policy", "--verify-query"] {
+        check(flag, "rules in OPA's language are not evaluated");
+    }
+    for flag in ["--pkcs11-module", "--pkcs11-token-label", "--pkcs11-pin=1234"] {
+        check(flag, "keys in PKCS#11 tokens are not used");
+    }
+    for flag in ["--keychain-identity", "--keychain-issuer=x", "--keychain-require-token"] {
+        check(flag, "keys in a keychain are not used");
+    }
+    for flag in ["--use-workload-api", "--use-workload-api-addr=unix:/x", "--use-workload-api-timeout=1m"] {
+        check(flag, "the SPIFFE workload API is not asked");
+    }
+    for flag in ["--metrics-graphite=h:1", "--metrics-url", "--metrics-prefix", "--metrics-interval=1s"] {
+        check(flag, "metrics are not sent anywhere");
+    }
+    check("--syslog", "the log goes to stderr and nowhere else");
+    check("--eventlog", "the log goes to stderr and nowhere else");
+    check("--allow-unsafe-cipher-suites", "suites without authenticated encryption are not spoken");
+    for (listen, kind) in [("systemd:http", "systemd"), ("launchd:http", "launchd")] {
+        let exit = run(&["server", "--listen", listen, "--target", "127.0.0.1:1", "--disable-authentication"]);
+        let first = exit.stderr.lines().next().unwrap_or_default();
+        assert!(exit.code == Some(2) && first.contains(kind) && first.contains("a pod has not"), "{first}");
+    }
+    let pki = pki();
+    for (kind, start) in [("JCEKS", [0xce, 0xce, 0xce, 0xce]), ("JKS", [0xfe, 0xed, 0xfe, 0xed])] {
+        let store = written(&pki, kind, &[&start[..], &[0, 0, 0, 2, 0, 0, 0, 0]].concat());
+        let expected = format!(
+            "error: cannot start with these files: cannot use keystore {}: it is a {kind} keystore, which only Java reads",
+            store.display()
+        );
+        refused(&["--disable-authentication", "--keystore", text(&store)], &expected);
+    }
+}
+
+#[test]
+fn ghostunnels_variables_count_in_its_ways_and_nowhere_else() {
+    let pki = pki();
+    let ca = text(&pki.root.ca.cert);
+    let files = [("CERT_PATH", pki.certs()[1]), ("KEY_PATH", pki.certs()[3]), ("CACERT_PATH", ca)];
+    let check = |ways: &[&str], environment: &[(&str, &str)]| {
+        let mut command = super::support::ambassador();
+        command.args(["check", "server", "--listen", ":1", "--target", "127.0.0.1:1", "--allow-cn", "a"]).args(ways);
+        let exit = Process::spawn(command.envs(environment.iter().copied())).wait_within(PATIENCE);
+        (exit.code, exit.stderr)
+    };
+    let (code, said) = check(&[], &files);
+    assert_eq!((code, said.lines().next()), (Some(2), Some("error: a server needs a certificate")));
+    let (code, said) = check(&["--compat=ghostunnel"], &files);
+    assert_eq!(
+        (code, said.lines().nth(1)),
+        (Some(0), Some(&*format!("  let in: cn \"a\" (signed by {ca})"))),
+        "{said}"
+    );
+    let (code, said) = check(&[], &[&files[..], &[("TLS_AMBASSADOR_COMPAT", "ghostunnel")]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    let socket = [("SPIFFE_ENDPOINT_SOCKET", "unix:/run/spire.sock")];
+    let (code, said) = check(&["--compat=ghostunnel"], &[&files[..], &socket].concat());
+    let expected = "error: the variable SPIFFE_ENDPOINT_SOCKET: the SPIFFE workload API is not asked";
+    assert_eq!((code, said.lines().next()), (Some(2), Some(expected)));
+    assert_eq!(check(&["--compat=ghostunnel"], &[&files[..1], &socket].concat()).0, Some(2));
 }
 
 #[test]
