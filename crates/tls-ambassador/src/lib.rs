@@ -22,6 +22,7 @@ pub mod client;
 pub mod compat;
 pub mod config;
 mod config_file;
+mod copies;
 mod desk;
 mod footprint;
 pub mod hello;
