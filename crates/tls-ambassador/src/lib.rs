@@ -18,6 +18,7 @@ pub mod access;
 pub mod admission;
 pub mod app_check;
 pub mod args;
+mod blocks;
 pub mod client;
 pub mod compat;
 pub mod config;
@@ -72,6 +73,9 @@ pub use kit_tls::Leaf as PeerIdentity;
 use access::Verdict;
 use args::{CheckCommand, Command};
 use config::{ClientConfig, ServerConfig, SslCertFile};
+
+#[global_allocator]
+static BLOCKS: blocks::Blocks = blocks::Blocks;
 
 impl kit_run::Tool for Args {
     const NAME: &'static str = "tls-ambassador";

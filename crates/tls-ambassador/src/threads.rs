@@ -107,6 +107,7 @@ pub(crate) fn on_this_thread(work: Pin<Box<dyn Future<Output = Result<(), Error>
 }
 
 fn worker<D: Serve>(parts: Vec<Part>, shared: &Shared, doors: Vec<Rc<D>>) -> Result<(), Error> {
+    let _blocks = crate::blocks::keep();
     on_this_thread(Box::pin(async {
         let mut listeners = JoinSet::new();
         for (part, door) in parts.into_iter().zip(doors) {
