@@ -20,6 +20,7 @@ mod leaf;
 mod pem;
 mod pkcs12;
 mod provider;
+mod sealing;
 pub mod server;
 pub mod signature;
 mod store;
@@ -30,6 +31,7 @@ pub use leaf::{Leaf, LeafError};
 pub use pem::{Password, leaf as leaf_in};
 pub use provider::{Policy, Version, group, suites};
 pub use rustls;
+pub use sealing::sealed_by_rsa;
 pub use store::{Certificate, Event, Material, Store};
 pub use verify::{Admit, take_refused_certificate};
 
