@@ -155,7 +155,7 @@ impl Tunnel {
         local: &watch::Receiver<Arc<Material<rustls::ServerConfig>>>,
     ) -> Result<(TlsStream, TlsStream), Failure> {
         let mut server = self.dial().await?;
-        let request = mysql::invite(&mut socket, &mut server, true).await.map_err(Failure::Greeting)?;
+        let (request, _) = mysql::invite(&mut socket, &mut server, true).await.map_err(Failure::Greeting)?;
         let config = Arc::clone(&local.borrow().config);
         let mut near = TlsStream::accept(socket, config).await.map_err(Failure::LocalHandshake)?;
         let opened = async {

@@ -65,9 +65,12 @@ pub struct Arrival {
 struct Open {
     tls: TlsStream,
     arrival: Arrival,
-    dialled: Option<Socket>,
+    dialled: Option<Greeted>,
     counted: Counted,
 }
+
+/// A database that has greeted, and what it wants passwords mixed with.
+type Greeted = (Socket, Option<mysql::Scramble>);
 
 /// A connection under way, which ends with the word for how it ended.
 type Carrying<'a> = Pin<Box<dyn Future<Output = &'static str> + 'a>>;
@@ -127,8 +130,8 @@ impl Door {
             }
             StartTls::Mysql => {
                 let mut app = self.dial(peer, local, &Default::default()).await.map_err(Failure::Backend)?;
-                mysql::invite(&mut socket, &mut app, false).await.map_err(Failure::Greeting)?;
-                dialled = Some(app);
+                let (_, scramble) = mysql::invite(&mut socket, &mut app, false).await.map_err(Failure::Greeting)?;
+                dialled = Some((app, scramble));
             }
         }
         let place = self.turnstile.handshake();
@@ -199,15 +202,18 @@ impl Door {
         &self,
         mut tls: TlsStream,
         arrival: Arrival,
-        dialled: Option<Socket>,
+        dialled: Option<Greeted>,
         accepted: Instant,
     ) -> &'static str {
         if let Err(error) = tls.send_tickets().await {
             return outcome(&self.config.door, Outcome::Broken(error), &arrival.peer);
         }
-        let greeted = dialled.is_some();
+        let mut greeted = None;
         let app = match dialled {
-            Some(app) => Ok(app),
+            Some((app, scramble)) => {
+                greeted = Some(scramble);
+                Ok(app)
+            }
             None => self.dial(arrival.peer, arrival.local, tls.facts()).await,
         };
         let mut app = match app {
@@ -219,8 +225,10 @@ impl Door {
         };
         journal::opened(&self.config.door, &arrival.peer, &self.target);
         let door = &self.config.door;
-        if greeted {
-            let login = mysql::authenticate(&mut tls, &mut app, mysql::TlsSide::Client, None);
+        if let Some(scramble) = greeted {
+            // A unix socket is safe in a server's eyes: it takes passwords in clear there, and in no other way.
+            let scramble = scramble.filter(|_| matches!(self.target, Target::Tcp { .. }));
+            let login = mysql::authenticate(&mut tls, &mut app, mysql::TlsSide::Client(scramble), None);
             match timeout(door.connect_timeout, login).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return self.report(&Failure::Greeting(error), &arrival.peer.to_string()),

@@ -1,7 +1,9 @@
-//! The D list with real servers and their own clients: PostgreSQL with psql, MariaDB with mariadb.
+//! The D list with real servers and their own clients: PostgreSQL with psql, MariaDB with mariadb, MySQL with mysql.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
+#[path = "databases/mysql.rs"]
+mod mysql;
 mod support;
 
 use std::fs;

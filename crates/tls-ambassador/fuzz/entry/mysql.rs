@@ -31,13 +31,13 @@ pub(crate) fn run(bytes: &[u8]) {
     let (mut client, mut app) = (Script::new(client_says), Script::new(server_says));
     let invited = now(invite(&mut client, &mut app, false));
     assert!(app.told.is_empty(), "the app hears nothing before TLS");
-    if invited.is_ok() {
+    if let Ok((_, scramble)) = invited {
         assert_eq!(client_says.len() - client.left(), REQUEST, "what follows is TLS");
-        let _ended = now(authenticate(&mut client, &mut app, TlsSide::Client, None));
+        let _ended = now(authenticate(&mut client, &mut app, TlsSide::Client(scramble), None));
     }
 
     let (mut client, mut server) = (Script::new(client_says), Script::new(server_says));
-    if let Ok(request) = now(invite(&mut client, &mut server, true)) {
+    if let Ok((request, _)) = now(invite(&mut client, &mut server, true)) {
         assert_eq!(client_says.len() - client.left(), REQUEST, "what follows is TLS");
         assert!(now(request.write(&mut server)).is_ok());
         assert_eq!(server.told, client_says[..REQUEST], "the request that the client made");

@@ -6,9 +6,13 @@
 //!
 //! Where both sides of a tunnel have TLS, the numbers agree and everything behind the request is bytes.
 //!
-//! Not promised: `caching_sha2_password`'s full authentication through a tunnel from a plain client. The local client believes that its
-//! connection is plain and asks for the server's RSA key, which a server on TLS does not give; the client then gets an
-//! error that says so. It works once the server has cached the password, and with other methods.
+//! `caching_sha2_password`'s full authentication, the first login of an account, says the password itself, and its form depends on
+//! what each side takes its connection for. Behind a door the client knows of TLS and says it in clear, where the plain server on
+//! TCP wants it under its RSA key: the door puts it there. On a unix socket both sides take it in clear.
+//!
+//! Not promised: that authentication through a tunnel from a plain client on TCP. It asks for the server's RSA key, which a
+//! server on TLS does not give; the client then gets an error that says so. It works once the server has cached the
+//! password, on a socket, and with other methods.
 //!
 //! Source: <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase.html>.
 
@@ -31,6 +35,9 @@ const TLS_REQUIRED: u16 = 3159;
 const LONGEST_PACKET: usize = 128 << 10;
 /// Authentication takes a handful of packets.
 const ROUNDS: usize = 64;
+
+/// What a server wants a password mixed with before it crosses the wire.
+pub type Scramble = [u8; 20];
 
 /// A packet of the connection phase.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +96,22 @@ impl Packet {
         let text = self.payload.get(1..)?;
         let at = 1 + text.iter().position(|byte| *byte == 0)? + 1 + 4 + 8 + 1;
         (self.first() == Some(10) && self.payload.len() >= at + 2).then_some(at)
+    }
+
+    /// What a greeting of protocol 10 wants passwords mixed with: eight bytes behind the thread id, twelve behind the rest.
+    fn greeting_scramble(&self) -> Option<Scramble> {
+        let at = self.greeting_capabilities()?;
+        let first = self.payload.get(at - 9..at - 1)?;
+        // Capabilities, character set, status, capabilities, a length and ten reserved bytes.
+        let second = self.payload.get(at + 18..at + 30)?;
+        [first, second].concat().try_into().ok()
+    }
+
+    /// The same of a request to authenticate by another method.
+    fn switched_scramble(&self) -> Option<Scramble> {
+        let rest = self.payload.strip_prefix(&[0xfe])?;
+        let name = rest.iter().position(|byte| *byte == 0)?;
+        rest.get(name + 1..name + 21)?.try_into().ok()
     }
 
     fn greeting_offers_tls(&self) -> bool {
@@ -169,7 +192,8 @@ pub async fn probe(server: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Re
 }
 
 /// Shows a client the server's greeting with an offer of TLS, and takes its request. After `Ok` the next byte from the
-/// client is TLS; the request is as a server on TLS (`of_tls`) wants it too.
+/// client is TLS; the request is as a server on TLS (`of_tls`) wants it too. With it comes what the greeting wants passwords
+/// mixed with.
 ///
 /// # Errors
 /// When the server refuses or should offer TLS and does not, or when the client logs in without TLS; it has been told why not.
@@ -177,7 +201,7 @@ pub async fn invite(
     client: &mut (impl AsyncRead + AsyncWrite + Unpin),
     server: &mut (impl AsyncRead + AsyncWrite + Unpin),
     of_tls: bool,
-) -> io::Result<Packet> {
+) -> io::Result<(Packet, Option<Scramble>)> {
     let mut greeting = greeting(client, server, of_tls).await?;
     greeting.set_greeting_tls(true)?;
     greeting.write(client).await?;
@@ -187,7 +211,7 @@ pub async fn invite(
         error(request.sequence.wrapping_add(1), TLS_REQUIRED, message).write(client).await?;
         return Err(refused("the client does not ask for TLS"));
     }
-    Ok(request)
+    Ok((request, greeting.greeting_scramble()))
 }
 
 /// The server's greeting. What ends the connection instead is told to the client in its own protocol.
@@ -212,8 +236,9 @@ async fn greeting(
 /// Whose stream carries TLS, and with it one packet more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsSide {
-    /// The client's: this is a door in front of a plain server.
-    Client,
+    /// The client's: this is a door in front of a plain server, which takes passwords under its RSA key where there is a scramble,
+    /// and in clear where there is none.
+    Client(Option<Scramble>),
     /// The server's: this is a tunnel for a plain client.
     Server,
 }
@@ -225,10 +250,10 @@ pub enum TlsSide {
 pub async fn authenticate(
     client: &mut (impl AsyncRead + AsyncWrite + Unpin),
     server: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    side: TlsSide,
+    mut side: TlsSide,
     login: Option<Packet>,
 ) -> io::Result<()> {
-    let towards_server = if side == TlsSide::Server { 1 } else { -1 };
+    let mut towards_server = if side == TlsSide::Server { 1 } else { -1 };
     match login {
         Some(login) => login.write(server).await?,
         None => {
@@ -247,15 +272,58 @@ pub async fn authenticate(
             (_, [0x01, 0x03]) => continue,
             _ => {}
         }
-        let reply = Packet::read(client).await?;
-        if side == TlsSide::Server && answer.payload == [0x01, 0x04] && reply.payload == [0x02] {
-            let message = "tls-ambassador: the first caching_sha2_password login must not go through a tunnel";
-            error(reply.sequence.wrapping_add(1), BAD_HANDSHAKE, message).write(client).await?;
-            return Err(refused("caching_sha2_password needs an RSA key exchange that TLS rules out"));
+        if let (TlsSide::Client(Some(scramble)), Some(other)) = (&mut side, answer.switched_scramble()) {
+            *scramble = other;
+        }
+        let mut reply = Packet::read(client).await?;
+        if answer.payload == WHOLE_PASSWORD {
+            match side {
+                TlsSide::Server if reply.payload == WHICH_KEY => {
+                    let message = "tls-ambassador: the first caching_sha2_password login must not go through a tunnel";
+                    error(reply.sequence.wrapping_add(1), BAD_HANDSHAKE, message).write(client).await?;
+                    return Err(refused("caching_sha2_password needs an RSA key exchange that TLS rules out"));
+                }
+                TlsSide::Client(Some(scramble)) if reply.payload != WHICH_KEY => {
+                    let asked = reply.sequence.wrapping_add_signed(towards_server);
+                    reply.payload = match sealed(server, asked, &reply.payload, scramble).await? {
+                        Ok(password) => password,
+                        Err(message) => {
+                            error(reply.sequence.wrapping_add(1), BAD_HANDSHAKE, message).write(client).await?;
+                            return Err(refused(message));
+                        }
+                    };
+                    // The request for the key and its answer, of which the client knows nothing.
+                    towards_server += 2;
+                }
+                _ => {}
+            }
         }
         reply.numbered(towards_server).write(server).await?;
     }
     Err(refused("authentication does not end"))
+}
+
+/// "Perform full authentication": `caching_sha2_password` does not know the account yet.
+const WHOLE_PASSWORD: [u8; 2] = [0x01, 0x04];
+/// A client's request for the server's RSA key.
+const WHICH_KEY: [u8; 1] = [0x02];
+
+/// A password that was said in clear as a server without TLS wants it, which is asked for its key by a packet of number
+/// `sequence`; inside, what the client is told instead.
+async fn sealed(
+    server: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    sequence: u8,
+    password: &[u8],
+    scramble: Scramble,
+) -> io::Result<Result<Vec<u8>, &'static str>> {
+    Packet { sequence, payload: WHICH_KEY.to_vec() }.write(server).await?;
+    let key = Packet::read(server).await?;
+    let Some(pem) = key.payload.strip_prefix(&[0x01]) else {
+        return Ok(Err("tls-ambassador: the server gives no RSA key for the first caching_sha2_password login"));
+    };
+    let mixed: Vec<u8> = password.iter().zip(scramble.iter().cycle()).map(|(byte, with)| byte ^ with).collect();
+    let sealed = kit_tls::sealed_by_rsa(pem, &mixed);
+    Ok(sealed.ok_or("tls-ambassador: the password does not fit the server's RSA key"))
 }
 
 #[cfg(test)]

@@ -204,7 +204,7 @@ pub fn seed() -> Option<u64> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "what a test run is told, not a tool")]
-fn variable(name: &str) -> Option<std::ffi::OsString> {
+pub fn variable(name: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(name)
 }
 
