@@ -201,7 +201,7 @@ fn a_misspelt_level_is_refused_and_not_taken_for_a_target() {
     assert!(read(&["--log-level", ""], &[]).is_err(), "nothing is no level: all would be silent");
     assert_eq!(
         refused(&["--log-level", "inof"], &[]),
-        "error: invalid value 'inof' for '--log-level <LEVEL>': write error, warn, info, debug, trace or off\n\
+        "error: invalid value 'inof' for '--log-level <LEVEL>': write error, warn, info, debug or off\n\
          hint: see log-tailer --help\n"
     );
 }
@@ -217,4 +217,20 @@ fn help_names_every_variable() {
             assert!(help.contains(&format!("[env: {name}]")), "{name} is missing in\n{help}");
         }
     }
+}
+
+#[test]
+fn trace_is_another_word_for_the_lowest_level_that_is_told() {
+    let read = |text: &str| log_level(text).unwrap().to_string();
+    assert_eq!(read("trace"), read("debug"));
+    assert_eq!(read("warn,h2=trace"), read("warn,h2=debug"));
+    assert_eq!(read("TRACE"), "debug");
+    for unchanged in ["off", "error", "info,kit_tls=warn", "info"] {
+        assert_eq!(log_level(unchanged).unwrap(), unchanged.parse::<Targets>().unwrap(), "{unchanged}");
+    }
+    let help = match interpret::<Args>(vec!["--help".into()], &Environment::default()) {
+        Ok(Outcome::Print(help)) => help,
+        _ => panic!("help was asked for"),
+    };
+    assert!(help.contains("error, warn, info, debug, off") && !help.contains("trace"), "{help}");
 }
