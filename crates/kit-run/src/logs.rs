@@ -58,7 +58,10 @@ where
             .with(tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false).with_target(false))
             .try_init(),
         LogFormat::Json => registry
-            .with(tracing_subscriber::fmt::layer().with_writer(io::stderr).json().flatten_event(true))
+            // A field of an event may be called `target`, and one object cannot have two.
+            .with(
+                tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false).json().flatten_event(true),
+            )
             .try_init(),
     };
 }

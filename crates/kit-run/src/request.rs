@@ -131,6 +131,7 @@ pub(crate) fn interpret<A: Tool>(argv: Vec<OsString>, environment: &Environment)
     let settings = Settings { config: A::CONFIG, file: file.unwrap_or_default(), all: settings };
     let variables = Variables { environment, tool: A::NAME, peer: A::peer_variables(&argv, environment)? };
     let (argv, completed) = complete(&command, argv, &variables, &settings)?;
+    let help = help_of(&command, A::NAME, &argv);
     let argv: Vec<OsString> = std::iter::once(OsString::from(A::NAME)).chain(argv).collect();
     let parsed = command.try_get_matches_from(&argv);
     let matches = match parsed {
@@ -141,10 +142,10 @@ pub(crate) fn interpret<A: Tool>(argv: Vec<OsString>, environment: &Environment)
             let named = name_variables(self::command::<A>(), A::NAME).try_get_matches_from(&argv);
             return Ok(Outcome::Print(named.err().unwrap_or(error).to_string()));
         }
-        Err(error) => return Err(refusal(&error, A::NAME, &completed)),
+        Err(error) => return Err(refusal(&error, &help, &completed)),
     };
     let common = common(&matches);
-    let args = A::from_arg_matches(&matches).map_err(|error| refusal(&error, A::NAME, &completed))?;
+    let args = A::from_arg_matches(&matches).map_err(|error| refusal(&error, &help, &completed))?;
     Ok(Outcome::Run(Box::new(args), common))
 }
 
@@ -520,11 +521,25 @@ fn common(matches: &ArgMatches) -> Common {
     }
 }
 
+/// What shows the flags of the command that was asked for: `tls-ambassador check server --help`.
+fn help_of(command: &Command, tool: &str, argv: &[OsString]) -> String {
+    let mut words = vec![tool];
+    let mut leaf = command;
+    for token in argv.iter().take_while(|token| *token != "--") {
+        if let Some(subcommand) = token.to_str().and_then(|name| leaf.find_subcommand(name)) {
+            words.push(subcommand.get_name());
+            leaf = subcommand;
+        }
+    }
+    words.push("--help");
+    words.join(" ")
+}
+
 /// clap's several lines as one line and a hint.
-fn refusal(error: &clap::Error, tool: &str, completed: &[(String, String)]) -> Error {
+fn refusal(error: &clap::Error, help: &str, completed: &[(String, String)]) -> Error {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // clap answers with the whole help, which is no one line.
-        return Error::request("a command is missing").hint(format!("see {tool} --help for the commands"));
+        return Error::request("a command is missing").hint(format!("see {help} for the commands"));
     }
     let text = error.to_string();
     let mut paragraphs = text.strip_prefix("error: ").unwrap_or(&text).split("\n\n");
@@ -539,7 +554,7 @@ fn refusal(error: &clap::Error, tool: &str, completed: &[(String, String)]) -> E
     let hint = match (origin, tip) {
         (Some((flag, origin)), _) => format!("the value of {flag} came from {origin}"),
         (None, Some(tip)) => tip.lines().next().unwrap_or(tip).to_owned(),
-        (None, None) => format!("see {tool} --help"),
+        (None, None) => format!("see {help}"),
     };
     Error::request(message).hint(hint)
 }

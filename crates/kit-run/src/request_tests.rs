@@ -207,6 +207,12 @@ fn a_misspelt_level_is_refused_and_not_taken_for_a_target() {
 }
 
 #[test]
+fn a_hint_names_the_help_of_the_command_that_was_asked_for() {
+    let told = refused(&["healthcheck", "--path", "/", "--nonsense"], &[]);
+    assert_eq!(told, "error: unexpected argument '--nonsense' found\nhint: see log-tailer healthcheck --help\n");
+}
+
+#[test]
 fn help_names_every_variable() {
     for flag in ["-h", "--help"] {
         let outcome = interpret::<Args>(vec![flag.into()], &Environment::default());
