@@ -22,7 +22,7 @@ pub struct Url {
 
 /// The text is no URL that can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a URL; write https://HOST/PATH")]
+#[error("{0:?} is not a URL; write https://HOST/PATH or http://HOST/PATH")]
 pub struct NotAUrl(pub String);
 
 impl FromStr for Url {
@@ -95,7 +95,7 @@ mod tests {
         }
         assert_eq!(
             "ftp://x/".parse::<Url>().unwrap_err().to_string(),
-            "\"ftp://x/\" is not a URL; write https://HOST/PATH"
+            "\"ftp://x/\" is not a URL; write https://HOST/PATH or http://HOST/PATH"
         );
     }
 }

@@ -279,7 +279,7 @@ fn j_flags_that_leave_a_hole_are_refused_at_start() {
             "--jwt-jwks-url",
             "file:///etc/keys"
         ]),
-        "error: invalid value 'file:///etc/keys' for '--jwt-jwks-url <URL>': \"file:///etc/keys\" is not a URL; write https://HOST/PATH"
+        "error: invalid value 'file:///etc/keys' for '--jwt-jwks-url <URL>': \"file:///etc/keys\" is not a URL; write https://HOST/PATH or http://HOST/PATH"
     );
 }
 
