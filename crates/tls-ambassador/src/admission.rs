@@ -127,6 +127,12 @@ pub(crate) fn checked_access(access: &Access, asked: Option<ClientAuth>, of: &st
         ))
         .hint("keep one: everybody without certificate, or rules"));
     }
+    if access.everyone && access.token {
+        return Err(Error::request(format!(
+            "{of}--disable-authentication lets in everybody, so nobody would need a token"
+        ))
+        .hint("take it away, since tokens need no certificate; or take away what is about tokens"));
+    }
     match asked {
         Some(ClientAuth::None) if certificates => {
             Err(Error::request(format!("{of}--client-auth none contradicts --allow rules"))

@@ -124,7 +124,7 @@ pub struct DoorArgs {
     pub target: Vec<Target>,
 
     /// A listener with values of its own, NAME:listen=ADDR,target=ADDR and more keys: mode, starttls, cert, key, keystore, storepass-file, cacert, crl,
-    /// alpn, server-name, client-auth, disable-authentication, allow-all, allow-token, allow-cn and its kind; commas in "..."; repeatable
+    /// alpn, server-name, client-auth, disable-authentication, allow-all, allow-token, allow-cn and its kind, verify-cn and its kind; commas in "..."; repeatable
     #[arg(long, value_name = "ROUTE")]
     pub route: Vec<Route>,
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kit_tls::Material;
 use kit_tls::rustls;
@@ -16,7 +17,7 @@ use crate::config::ClientConfig;
 use crate::journal;
 use crate::limits::Turnstile;
 use crate::metrics::{self, Metrics};
-use crate::relay::{End, Limits, Plain, relay};
+use crate::relay::{End, Limits, Outcome, Plain, relay};
 use crate::server::outcome;
 use crate::session::{Refusal, TlsStream};
 use crate::socket::{PeerAddress, Socket};
@@ -50,6 +51,15 @@ pub struct Tunnel {
     pub(crate) pool: Pool,
 }
 
+/// Time in which a server judges our certificate, or ends in order.
+const VERDICT: Duration = Duration::from_secs(1);
+
+/// Whether a session ended because the other side said that something is wrong.
+fn is_alert(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::AlertReceived(_)))
+}
+
 /// Why there is no tunnel.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -68,6 +78,9 @@ pub enum Failure {
     /// No TLS session on the local side.
     #[error("TLS of the local client: {0}")]
     LocalHandshake(Box<Refusal>),
+    /// The server ended the session as soon as there was one.
+    #[error("the server ended the session: {0}")]
+    Ended(io::Error),
     /// None of it happened in time.
     #[error("no session within the connect timeout")]
     Timeout,
@@ -192,7 +205,14 @@ impl Tunnel {
             end: door.max_lifetime.map(|lifetime| accepted + lifetime),
         };
         let counters = (&self.metrics.bytes_in, &self.metrics.bytes_out);
-        let result = outcome(door, relay(&mut near, &mut tls, limits, counters).await, &peer);
+        let result = match relay(&mut near, &mut tls, limits, counters).await {
+            Outcome::Broken(error) if is_alert(&error) => {
+                journal::ended(door, &peer, &self.target, &self.listener, &error);
+                self.metrics.handshake_failed("peer_refused");
+                "tls_error"
+            }
+            other => outcome(door, other, &peer),
+        };
         self.metrics.connection_seconds.observe(accepted.elapsed().as_secs_f64());
         result
     }
@@ -279,7 +299,11 @@ impl Tunnel {
                 _ => self.fresh().await?.tls,
             };
             let _gone = tls.shutdown().await;
-            Ok(())
+            // A server that wants another certificate says so now (RFC 8446 section 4.6.2 and 6.2): the handshake did not wait for it.
+            match timeout(VERDICT, tokio::io::copy(&mut tls, &mut tokio::io::sink())).await {
+                Ok(Err(error)) if is_alert(&error) => Err(Failure::Ended(error)),
+                _ => Ok(()),
+            }
         };
         timeout(self.config.door.connect_timeout, opening).await.unwrap_or(Err(Failure::Timeout))
     }
@@ -316,6 +340,7 @@ impl Tunnel {
                 return "backend_error";
             }
             Failure::Greeting(_) => ("greeting", "tls_error"),
+            Failure::Ended(_) => ("peer_refused", "tls_error"),
             Failure::Handshake(refusal) => {
                 let reason = metrics::reason(&refusal.error);
                 self.metrics.handshake_failed(reason);

@@ -507,6 +507,10 @@ fn door_config(
     if listen.is_empty() && target.is_empty() && route.is_empty() {
         return Err(Error::request("there is nothing to listen on").hint("give --listen and --target, or --route"));
     }
+    if connect_timeout.is_zero() {
+        return Err(Error::request("--connect-timeout is 0s: every handshake would be too slow")
+            .hint("every wait has an end here; give a long time instead, e.g. 24h"));
+    }
     let (pairs, identities) = pairs(Typed { listen, target, route, unix_socket, starttls, identity })?;
     let unless_zero = |duration: Duration| (!duration.is_zero()).then_some(duration);
     let ghostunnel = compat == Some(Compat::Ghostunnel);

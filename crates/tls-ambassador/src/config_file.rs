@@ -91,7 +91,10 @@ fn settings(text: &str) -> Result<Vec<Setting>, Fault> {
                 return Err(fault(at, "issuers are a list: write [[jwt]] instead of [jwt]".to_owned()));
             }
             other => {
-                let value = scalar(&other).ok_or_else(|| fault(at, format!("there is no table [{flag}]")))?;
+                let value = scalar(&other).ok_or_else(|| match other {
+                    DeValue::Table(_) => fault(at, format!("there is no table [{flag}]")),
+                    _ => fault(at, format!("{flag} is no text, whole number, true or false")),
+                })?;
                 settings.push(Setting { flag, value, line: at });
             }
         }
@@ -204,6 +207,8 @@ mod tests {
     fn faults_have_lines() {
         assert_eq!(refused("a = 1\nb = [[1]]\n"), "2: b holds no plain values");
         assert_eq!(refused("\n[x]\ny = 1\n"), "2: there is no table [x]");
+        assert_eq!(refused("threads = 1.5\n"), "1: threads is no text, whole number, true or false");
+        assert_eq!(refused("grace = 10:00:00\n"), "1: grace is no text, whole number, true or false");
         assert_eq!(refused("[route]\nname = 'a'\n"), "1: routes are a list: write [[route]] instead of [route]");
         assert_eq!(refused("[[route]]\nlisten = ':1'\n"), "1: a route has no name");
         assert_eq!(refused("[[route]]\nname = 'a'\ncert = [[1]]\n"), "1: cert of a route is no plain value");

@@ -4,10 +4,12 @@ use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kit_tls::rustls::{CertificateError, Error};
+
 use crate::PeerIdentity;
 use crate::args::Quiet;
 use crate::config::DoorConfig;
-use crate::session::Refusal;
+use crate::session::{HandshakeError, Refusal};
 use crate::target::Target;
 
 /// Lines about failed handshakes in one second; a flood of them must not become a flood of lines.
@@ -85,9 +87,30 @@ pub(crate) fn refused(door: &DoorConfig, peer: &dyn Display, listener: &str, rea
     let sni = refusal.sni();
     let left_out = (left_out > 0).then_some(left_out);
     tracing::info!(
-        %peer, listener, reason, sni, offered, subject, fingerprint, left_out, error = %refusal.error,
+        %peer, listener, reason, sni, offered, subject, fingerprint, left_out, error = %Said(&refusal.error),
         "error on TLS handshake"
     );
+}
+
+/// The library's words, but for the one refusal that is ours and that it has no words for.
+struct Said<'a>(&'a HandshakeError);
+
+impl Display for Said<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            HandshakeError::Tls(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)) => {
+                formatter.write_str("no rule allows this certificate")
+            }
+            other => other.fmt(formatter),
+        }
+    }
+}
+
+/// The server ended a session that looked well to us: what it thinks of our certificate comes after the handshake in TLS 1.3.
+pub(crate) fn ended(door: &DoorConfig, peer: &dyn Display, target: &Target, listener: &str, error: &dyn Display) {
+    let Some(left_out) = (!door.hush.handshake_errors).then(|| FAILURES.may_say(now())).flatten() else { return };
+    let left_out = (left_out > 0).then_some(left_out);
+    tracing::warn!(%peer, %target, listener, left_out, %error, "the server ended the session");
 }
 
 /// Something failed before there could be a handshake.

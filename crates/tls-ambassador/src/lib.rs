@@ -115,7 +115,7 @@ pub fn run(args: Args, cx: Context) -> Result<(), Error> {
     match args.command {
         Command::Server(args) => serve(&cx, ServerConfig::try_from((*args, trust))?),
         Command::Client(args) => tunnel(&cx, ClientConfig::try_from((*args, trust))?),
-        Command::Check(check) => self::check(check, trust),
+        Command::Check(check) => self::check(check, trust, cx.grace()),
         Command::Wait(args) => neighbours::wait(args),
         Command::Healthcheck(args) => neighbours::ask(args),
         Command::Shutdown(args) => neighbours::shutdown(args),
@@ -347,9 +347,11 @@ fn test_connections(config: &Arc<ClientConfig>, stores: &[Store<rustls::ClientCo
     threads::on_this_thread(Box::pin(async {
         for tunnel in tunnels(config, &seat, &materials, None) {
             tunnel.test().await.map_err(|failure| {
-                Error::failed(format!("the connection test to {} failed", tunnel.target))
-                    .caused_by(failure)
-                    .hint("without --run-connection-test the ambassador starts and tries for every connection")
+                let hint = match &failure {
+                    client::Failure::Ended(_) => "give the --cert and --key of a client that the server lets in",
+                    _ => "without --run-connection-test the ambassador starts and tries for every connection",
+                };
+                Error::failed(format!("the connection test to {} failed", tunnel.target)).caused_by(failure).hint(hint)
             })?;
             tracing::info!(target = %tunnel.target, "connection test passed");
         }
@@ -357,10 +359,11 @@ fn test_connections(config: &Arc<ClientConfig>, stores: &[Store<rustls::ClientCo
     }))
 }
 
-fn check(command: CheckCommand, trust: SslCertFile) -> Result<(), Error> {
+fn check(command: CheckCommand, trust: SslCertFile, grace: Duration) -> Result<(), Error> {
     match command {
         CheckCommand::Server(args) => {
             let config = ServerConfig::try_from((*args, trust))?;
+            lifecycle::check_delay(&config.door, grace)?;
             if let Some(http) = config.http.clone() {
                 http::HttpShared::new(http, &lifecycle::admin())?;
             }
@@ -368,6 +371,7 @@ fn check(command: CheckCommand, trust: SslCertFile) -> Result<(), Error> {
         }
         CheckCommand::Client(args) => {
             let config = ClientConfig::try_from((*args, trust))?;
+            lifecycle::check_delay(&config.door, grace)?;
             let (stores, local) = (client_stores(&config)?, local_store(&config)?);
             let mut all = kept(&stores);
             all.extend(local.as_ref().map(|store| store as &dyn lifecycle::Kept));

@@ -102,6 +102,15 @@ pub(crate) struct Seat {
     pub(crate) drain: Drain,
 }
 
+/// Fails where accepting on would take all the time that there is to end.
+pub(crate) fn check_delay(config: &DoorConfig, grace: Duration) -> Result<(), Error> {
+    if config.shutdown_delay >= grace && !config.shutdown_delay.is_zero() {
+        return Err(Error::request("--shutdown-delay leaves nothing of --grace")
+            .hint("raise --grace, and terminationGracePeriodSeconds of the pod above it"));
+    }
+    Ok(())
+}
+
 /// Health and metrics of this process.
 pub(crate) fn admin() -> Admin {
     Admin::new("tls-ambassador")
@@ -120,10 +129,7 @@ where
     D: Serve,
     F: Fn(Seat) -> Vec<Rc<D>> + Clone + Send + 'static,
 {
-    if config.shutdown_delay >= cx.grace() && !config.shutdown_delay.is_zero() {
-        return Err(Error::request("--shutdown-delay leaves nothing of --grace")
-            .hint("raise --grace, and terminationGracePeriodSeconds of the pod above it"));
-    }
+    check_delay(config, cx.grace())?;
     on_this_thread(Box::pin(run(cx, outside, config, stores, work, doors)))
 }
 

@@ -168,9 +168,11 @@ fn a_delay_that_leaves_nothing_of_the_grace_is_refused() {
     let pki = pki();
     let flags: Vec<&str> = pki.flags.iter().map(String::as_str).collect();
     let base = ["server", "--listen", "127.0.0.1:0", "--target", "127.0.0.1:1", "--shutdown-delay", "25s"];
-    let exit = run(&[base.as_slice(), &flags].concat());
-    assert_eq!(exit.code, Some(2));
-    assert!(exit.stderr.starts_with("error: --shutdown-delay leaves nothing of --grace\n"), "{}", exit.stderr);
+    for before in [&[][..], &["check"]] {
+        let exit = run(&[before, base.as_slice(), &flags].concat());
+        assert_eq!(exit.code, Some(2));
+        assert!(exit.stderr.starts_with("error: --shutdown-delay leaves nothing of --grace\n"), "{}", exit.stderr);
+    }
 }
 
 #[test]

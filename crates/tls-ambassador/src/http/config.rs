@@ -39,7 +39,7 @@ pub struct HttpArgs {
     pub max_body_bytes: Option<u64>,
 
     /// Streams that one HTTP/2 client may have open; default 100
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub h2_max_streams: Option<u32>,
 
     /// Idle connections to the app that each thread keeps for 30s; default 64
@@ -251,7 +251,7 @@ impl HttpConfig {
             connect_timeout: shared.connect_timeout,
             max_header_bytes: usize::try_from(max_header_bytes).unwrap_or(64 << 10),
             max_body_bytes,
-            h2_max_streams: h2_max_streams.unwrap_or(100).clamp(1, 10_000),
+            h2_max_streams: h2_max_streams.unwrap_or(100),
             upstream_keepalive: upstream_keepalive.unwrap_or(64),
             upstream_h2c,
             forwarded: forwarded.unwrap_or(Forwarded::XForwarded),

@@ -49,6 +49,9 @@ pub enum DialError {
     /// The name leads where it must not.
     #[error("it leads to {0}, which is not allowed for it")]
     Address(IpAddr),
+    /// Anybody on the way could give other keys.
+    #[error("it leads to {0}, and plain http is for loopback addresses only")]
+    Plain(IpAddr),
     /// No certificate can be for such a host.
     #[error("not a server name")]
     Name,
@@ -117,8 +120,10 @@ async fn dressed(url: &Url, rules: &Rules<'_>, socket: Socket) -> Result<Box<dyn
 async fn dial(url: &Url, rules: &Rules<'_>) -> Result<TcpStream, DialError> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((url.host.as_str(), url.port)).await?.collect();
     for address in &addresses {
-        let near_enough = url.secure || address.ip().to_canonical().is_loopback();
-        if !near_enough || Reach::of(address.ip()) > rules.nearest {
+        if !url.secure && !address.ip().to_canonical().is_loopback() {
+            return Err(DialError::Plain(address.ip()));
+        }
+        if Reach::of(address.ip()) > rules.nearest {
             return Err(DialError::Address(address.ip()));
         }
     }
@@ -147,6 +152,9 @@ mod tests {
             let refused = get(&url, &rules(nearest)).await.unwrap_err().to_string();
             assert!(refused.ends_with(", which is not allowed for it"), "{nearest:?}: {refused}");
         }
+        let far: Url = "http://10.0.0.1/keys".parse().unwrap();
+        let refused = get(&far, &rules(Reach::Near)).await.unwrap_err().to_string();
+        assert_eq!(refused, "it leads to 10.0.0.1, and plain http is for loopback addresses only");
         let server = async {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut asked = [0; 1024];

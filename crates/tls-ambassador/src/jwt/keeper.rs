@@ -138,10 +138,10 @@ pub async fn run(issuer: &Issuer) {
                 config.refresh
             }
             Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                let cause = causes(&error);
                 tracing::error!(error = %error, cause, kept = verifier.keys_age().is_some(), "no new token keys");
                 if verifier.keys_age().is_none_or(|age| age > config.max_stale) {
-                    ready.unmet(error.to_string());
+                    ready.unmet(cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")));
                 }
                 pause = (pause * 2).min(config.cooldown.max(FIRST_PAUSE));
                 pause
@@ -161,6 +161,13 @@ pub async fn run(issuer: &Issuer) {
     }
 }
 
+/// What is behind an error, from the nearest cause to the first one.
+fn causes(error: &KeysError) -> Option<String> {
+    let all = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let all: Vec<String> = all.map(ToString::to_string).collect();
+    (!all.is_empty()).then(|| all.join(": "))
+}
+
 /// Some: that many keys are new.
 async fn renew(config: &JwtConfig, verifier: &Verifier, known: &mut Vec<u8>) -> Result<Option<usize>, KeysError> {
     let (origin, bytes) = read(config).await?;
@@ -173,4 +180,20 @@ async fn renew(config: &JwtConfig, verifier: &Verifier, known: &mut Vec<u8>) -> 
     verifier.replace(set);
     *known = bytes;
     Ok(Some(count))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn the_log_tells_every_cause_down_to_the_first() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let source = FetchError::Get(kit_http::GetError::Connect(super::fetch::DialError::Io(refused)));
+        let error = KeysError::Fetch { url: Box::new("https://i.example/keys".parse().unwrap()), source };
+        assert_eq!(causes(&error).unwrap(), "cannot reach it: connection refused");
+        let lone = KeysError::Discovery { url: Box::new("https://i.example/".parse().unwrap()), reason: "is odd" };
+        assert_eq!(causes(&lone), None);
+    }
 }

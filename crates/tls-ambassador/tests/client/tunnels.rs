@@ -1,6 +1,6 @@
 //! Several tunnels in one process, each with its own idea of which server is the right one.
 
-use kit_test::free_port;
+use kit_test::{eventually, free_port};
 
 use super::pki;
 use super::support::pki::{Authority, text};
@@ -45,7 +45,8 @@ fn each_tunnel_of_a_file_checks_its_server_by_its_own_rules() {
     two.wait_for_stdout("alert access denied", PATIENCE);
     for refused in ["r3", "r4"] {
         let name = format!("tls_ambassador_connections_total{{listener=\"{refused}\",result=\"denied\"}}");
-        assert_eq!(door.metric(&name), 1.0, "{}", door.metrics());
+        // Counted when the connection is over, which its client may see first.
+        eventually(&format!("{name} 1"), PATIENCE, || door.metric(&name) == 1.0);
     }
 }
 
@@ -100,4 +101,28 @@ fn wrong_rules_about_servers_are_refused_by_the_names_of_their_routes() {
         refused("server", "verify-cn=x,disable-authentication", &["--disable-authentication"]),
         "route db has verify- rules, which are about a client's server"
     );
+}
+
+#[test]
+fn a_server_that_wants_another_certificate_is_told_of_and_fails_the_connection_test() {
+    let pki = pki();
+    let (cert, key) = (text(&pki.server1.cert), text(&pki.server1.key));
+    // Asks for a certificate of its authority, and judges it once the client has finished its part (TLS 1.3).
+    let (_server, port) = tls_server(&["--cert", cert, "--key", key, "--ca", pki.ca()]);
+    let silent = pki.tunnel(port, &[]);
+    assert!(!through(silent.port));
+    let line = silent.process.wait_for_stderr("the server ended the session", PATIENCE);
+    assert!(line.contains("WARN") && line.contains("CertificateRequired"), "{line}");
+    let reason = "tls_ambassador_handshake_failures_total{reason=\"peer_refused\"";
+    eventually("it is counted", PATIENCE, || silent.metric(reason) == 1.0);
+
+    let target = format!("localhost:{port}");
+    let base = ["client", "--listen", "127.0.0.1:0", "--target", &target, "--admin-listen", "127.0.0.1:0"];
+    let exit = run(&[&base[..], &["--cacert", pki.ca(), "--run-connection-test"]].concat());
+    let expected = format!(
+        "error: the connection test to {target} failed: the server ended the session: received fatal alert: CertificateRequired"
+    );
+    assert_eq!((exit.code, exit.stderr.lines().next()), (Some(1), Some(expected.as_str())), "{}", exit.stderr);
+    let own = ["--cert", text(&pki.client1.cert), "--key", text(&pki.client1.key), "--run-connection-test"];
+    assert!(through(pki.tunnel(port, &own).port));
 }

@@ -42,7 +42,7 @@ fn trailers_of_the_app_reach_clients_that_take_them() {
 fn lab_with_tokens(app: &App) -> Lab {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("keys.json"), super::jwt::Issuer::new("a").keys()).unwrap();
-    let rules = ["--disable-authentication", "--jwt-jwks-file", "keys.json", "--jwt-header", "X-Token"];
+    let rules = ["--jwt-allow-missing", "--jwt-jwks-file", "keys.json", "--jwt-header", "X-Token"];
     Lab::start(app, &[&rules[..], &super::jwt::RULES, &["--strip-header", "X-Corp-*"]].concat(), dir)
 }
 

@@ -99,6 +99,15 @@ fn flags_that_contradict_each_other_are_named() {
         &["--mode", "http", "--header-timeout", "0s"],
         "error: --header-timeout is 0s: every request would be too slow",
     );
+    check(&["--connect-timeout", "0s"], "error: --connect-timeout is 0s: every handshake would be too slow");
+    check(
+        &["--mode", "http", "--h2-max-streams", "0"],
+        "error: invalid value '0' for '--h2-max-streams <N>': 0 is not in 1..=10000",
+    );
+    check(
+        &["--mode", "http", "--jwt-issuer", "https://i.example", "--jwt-audience", "a"],
+        "error: --disable-authentication lets in everybody, so nobody would need a token",
+    );
     check(&["--allow-cn", "a"], "error: --disable-authentication contradicts --allow rules and --client-auth");
     refused(&pair, "error: nobody would be let in: there is no access rule");
     refused(
@@ -109,9 +118,9 @@ fn flags_that_contradict_each_other_are_named() {
     refused(&folder, "error: --cert-dir without --cert has no certificate for clients without a server name");
     let keys = ["--mode", "http", "--jwt-issuer", "i", "--jwt-audience", "a", "--jwt-jwks-file"];
     let nowhere = "error: cannot read the key set /nowhere/keys.json: No such file or directory (os error 2)";
-    check(&[keys.as_slice(), &["/nowhere/keys.json"]].concat(), nowhere);
+    refused(&[pair.as_slice(), &keys, &["/nowhere/keys.json"]].concat(), nowhere);
     let not_a_set = format!("error: cannot use the key set {}: not a JSON object with a list called \"keys\"", pair[1]);
-    check(&[keys.as_slice(), &[pair[1]]].concat(), &not_a_set);
+    refused(&[pair.as_slice(), &keys, &[pair[1]]].concat(), &not_a_set);
 }
 
 #[test]

@@ -179,6 +179,25 @@ fn s48_the_log_level_decides_what_is_said_of_connections() {
 }
 
 #[test]
+fn a_certificate_that_no_rule_allows_is_told_so_and_json_has_each_name_once() {
+    let pki = pki();
+    let echo = Echo::start();
+    let door = pki.mtls(&echo.target(), &["--allow-cn", "other", "--log-format", "json"]);
+    assert!(!hello(&door, &pki.root, Some(&pki.client1)).contains(OK));
+    door.process.wait_for_stderr("error on TLS handshake", PATIENCE);
+    let said = door.process.stderr();
+    let event = |message: &str| -> serde_json::Value {
+        let lines = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.into_iter().find(|event| event["message"] == message).unwrap()
+    };
+    assert_eq!(event("error on TLS handshake")["error"], "no rule allows this certificate");
+    assert_eq!(event("error on TLS handshake")["reason"], "not_allowed");
+    assert_eq!(event("listening")["target"], echo.target());
+    let listening = said.lines().find(|line| line.contains("\"listening\"")).unwrap();
+    assert_eq!(listening.matches("\"target\":").count(), 1, "{listening}");
+}
+
+#[test]
 fn s51_the_authorities_of_ssl_cert_file_are_trusted() {
     let pki = pki();
     let echo = Echo::start();
