@@ -42,7 +42,8 @@ const IN_THE_MAKING: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Copy {
     pub(crate) file: Candidate,
-    /// The generation whose content it holds, and how often that had been truncated.
+    /// The generation whose content it holds, and how often that had been truncated, by what is in the file: the next look
+    /// may have to notice the last truncation first.
     shadow: Option<(u64, u32)>,
     found: Instant,
     grew: Instant,
@@ -171,8 +172,8 @@ impl<S: Sink> Engine<S> {
         let followed = &self.targets[target];
         // The youngest first: of files that begin alike, a copy is of the last one that was there when it was made.
         for generation in followed.generations.iter().rev().filter(|one| one.stream.is_none()) {
-            if begins(generation, copy, self.config.head).map_err(FollowError::Read)? {
-                return Ok(Verdict::Shadow(generation.number, generation.round));
+            if let Some(round) = begun_round(generation, copy, self.config.head).map_err(FollowError::Read)? {
+                return Ok(Verdict::Shadow(generation.number, round));
             }
         }
         for generation in followed.generations.iter().filter(|one| one.stream.is_some()) {
@@ -349,8 +350,10 @@ impl<S: Sink> Engine<S> {
         let generation = &followed.generations[at];
         let first = generation.first();
         let of_another = |copy: &Copy| {
-            let is_its = |one: &Generation| copy.shadow == Some((one.number, one.round));
-            followed.generations.iter().any(|one| one.number != generation.number && is_its(one))
+            let Some((of, round)) = copy.shadow else { return false };
+            let is_its = |one: &Generation| (one.number, one.round) == (of, round);
+            let later = of == generation.number && round > generation.round;
+            later || followed.generations.iter().any(|one| one.number != generation.number && is_its(one))
         };
         let mut best: Option<(u64, usize)> = None;
         for (index, copy) in followed.copies.iter_mut().enumerate().filter(|(_, copy)| !of_another(copy)) {
@@ -483,6 +486,18 @@ fn is_older_beside(one: &Generation, other: &Candidate, counted: bool) -> bool {
         Some(rises) if !packed && !other.compressed && one.time == facts.identity.born => rises,
         _ if other.compressed => one.time < facts.modified || (packed && one.time == facts.modified),
         _ => one.time <= facts.identity.born,
+    }
+}
+
+/// The round of a generation that begins with all that a copy holds: it may have been truncated before the copy was made.
+fn begun_round(generation: &Generation, copy: &Candidate, head: usize) -> io::Result<Option<u32>> {
+    loop {
+        let round = generation.round_now()?;
+        let begins = begins(generation, copy, head)?;
+        // Truncated during the comparison: it tells nothing.
+        if generation.round_now()? == round {
+            return Ok(begins.then_some(round));
+        }
     }
 }
 

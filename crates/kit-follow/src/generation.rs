@@ -420,13 +420,22 @@ impl Generation {
     /// Whether the content is not what was handed over: for looks without an event.
     pub(crate) fn is_other_content(&mut self) -> io::Result<bool> {
         let size = Facts::of(&self.file)?.size;
-        let begins = self.offset > 0 || self.head.bytes == 0 || self.trace().head_fits(&self.file)?;
-        let other = self.overtaken.is_some() || !begins || size < self.marker_at || !self.fits_marker()?;
+        let other = self.holds_other(size)?;
         // The size of other content is nothing that was lost.
         if !other {
             self.saw(size);
         }
         Ok(other)
+    }
+
+    fn holds_other(&self, size: u64) -> io::Result<bool> {
+        let begins = self.offset > 0 || self.head.bytes == 0 || self.trace().head_fits(&self.file)?;
+        Ok(self.overtaken.is_some() || !begins || size < self.marker_at || !self.fits_marker()?)
+    }
+
+    /// The round that the file's content is of: the next one where a truncation has not been noticed yet.
+    pub(crate) fn round_now(&self) -> io::Result<u32> {
+        Ok(self.round + u32::from(self.holds_other(Facts::of(&self.file)?.size)?))
     }
 
     /// Before bytes of a batch are moved: whether it stood still since the last time, and the content is another by now.

@@ -16,9 +16,10 @@ enum Seen {
     },
     Banner(Vec<u8>),
     /// The first part of a line whose file was truncated, and then a whole line. A writer that was in the middle of its
-    /// line goes on in the truncated file, so a tailer joins the two; it cannot know that the rest of the line is lost.
+    /// line goes on in the truncated file, so a tailer joins the two; it cannot know that the rest of the line is lost. Where
+    /// the file was truncated again before a line ended in it, there are several such parts.
     Joined {
-        cut: (usize, usize),
+        cuts: Vec<(usize, usize)>,
         file: usize,
         id: usize,
     },
@@ -90,7 +91,8 @@ impl Observer {
         for piece in whole[..end].split(|byte| *byte == b'\n') {
             let nuls = if self.nul_may_lead { piece.iter().take_while(|byte| **byte == 0).count() } else { 0 };
             let seen = recognise(&piece[nuls..], worlds, self.nul_may_lead);
-            if let Seen::Line { file, id } | Seen::Joined { file, id, .. } = seen {
+            if let Seen::Line { file, id } | Seen::Joined { file, id, .. } = &seen {
+                let (file, id) = (*file, *id);
                 self.emitted.insert((file, id));
                 life.open.entry(file).or_default().insert(worlds[file].lines[id].generation);
             }
@@ -207,12 +209,9 @@ impl Observer {
         let mut shown: Vec<Vec<u8>> = Vec::new();
         for life in &self.lives {
             for seen in &life.seen {
-                if let Seen::Joined { cut: (file, id), .. } = seen {
-                    let line = &worlds[*file].lines[*id];
-                    let truncated = worlds[*file].generations[line.generation].truncated;
-                    if !truncated || (line.finished.is_some() && !line.excused) {
-                        verdict.problems.push(format!("joined with another line: {}", name(*file, *id, worlds)));
-                    }
+                let cuts = if let Seen::Joined { cuts, .. } = seen { cuts.as_slice() } else { &[] };
+                for (file, id) in cuts.iter().filter(|cut| !was_cut(worlds, **cut)) {
+                    verdict.problems.push(format!("joined with another line: {}", name(*file, *id, worlds)));
                 }
                 let Seen::Other(bytes) = seen else { continue };
                 if partial.iter().any(|part| part.starts_with(bytes)) || banner().starts_with(bytes) {
@@ -244,53 +243,69 @@ impl Observer {
 }
 
 fn recognise(piece: &[u8], worlds: &[World], nul_may_lead: bool) -> Seen {
-    let line = || {
-        let (file, id) = line_begun(piece, worlds)?;
-        (worlds[file].lines[id].bytes == piece).then_some(Seen::Line { file, id })
-    };
-    // Too little of the cut line to know which one it is: any that was cut will do.
-    let barely = || {
-        (1..piece.len().min(9)).find_map(|cut_at| {
-            let nuls = piece[cut_at..].iter().take_while(|byte| nul_may_lead && **byte == 0).count();
-            let at = cut_at + nuls;
-            let (file, id) = line_begun(&piece[at..], worlds).filter(|_| line_begun(piece, worlds).is_none())?;
-            let world = &worlds[file];
-            let cut = (file, cut_line(world, &piece[..cut_at])?);
-            (world.lines[id].bytes == piece[at..]).then_some(Seen::Joined { cut, file, id })
-        })
-    };
-    let joined = || {
-        let cut = line_begun(piece, worlds)?;
-        let same = worlds[cut.0].lines[cut.1].bytes.iter().zip(piece).take_while(|(a, b)| a == b).count();
-        (1..=same).find_map(|cut_at| {
-            let nuls = piece[cut_at..].iter().take_while(|byte| nul_may_lead && **byte == 0).count();
-            let at = cut_at + nuls;
-            let (file, id) = line_begun(&piece[at..], worlds)?;
-            (worlds[file].lines[id].bytes == piece[at..]).then_some(Seen::Joined { cut, file, id })
-        })
-    };
-    // A cut line goes on with the first line of what a truncated file begins with.
-    let joined_banner = || {
-        let at = piece.windows(8).position(|bytes| bytes == b"#banner ").filter(|at| *at > 0)?;
-        let (cut, line) = piece.split_at(at);
-        let whole = banner().split(|byte| *byte == b'\n').any(|one| one == line);
-        (whole && worlds.iter().any(|world| cut_line(world, cut).is_some())).then(|| Seen::Banner(line.to_vec()))
-    };
-    let is_banner =
-        || piece.starts_with(b"#banner ") && banner().split(|byte| *byte == b'\n').any(|line| line == piece);
-    match line() {
-        Some(line) => line,
-        None if is_banner() => Seen::Banner(piece.to_vec()),
-        None => joined().or_else(barely).or_else(joined_banner).unwrap_or_else(|| Seen::Other(piece.to_vec())),
+    match whole_line(piece, worlds) {
+        Some((file, id)) => Seen::Line { file, id },
+        None if is_banner_line(piece) => Seen::Banner(piece.to_vec()),
+        None => match joined(piece, worlds, nul_may_lead) {
+            Some((cuts, Some((file, id)))) => Seen::Joined { cuts, file, id },
+            Some((cuts, None)) if cuts.iter().all(|cut| was_cut(worlds, *cut)) => {
+                Seen::Banner(last_banner(piece).to_vec())
+            }
+            Some((_, None)) | None => Seen::Other(piece.to_vec()),
+        },
     }
 }
 
-/// A line that begins so and was cut by a truncation.
-fn cut_line(world: &World, begin: &[u8]) -> Option<usize> {
-    world.lines.iter().position(|line| {
-        let cut = world.generations[line.generation].truncated && (line.excused || line.finished.is_none());
-        cut && line.bytes.starts_with(begin)
+/// The parts of cut lines that a piece begins with, first one last, and the whole line behind them, or the line of a banner.
+type Joined = (Vec<(usize, usize)>, Option<(usize, usize)>);
+
+fn joined(piece: &[u8], worlds: &[World], nul_may_lead: bool) -> Option<Joined> {
+    let begun = line_begun(piece, worlds);
+    let longest = match begun {
+        Some((file, id)) => worlds[file].lines[id].bytes.iter().zip(piece).take_while(|(a, b)| a == b).count(),
+        // Too little of the cut line to know which one it is: any that was cut will do.
+        None => piece.len().min(8),
+    };
+    (1..=longest).find_map(|cut_at| {
+        let nuls = piece[cut_at..].iter().take_while(|byte| nul_may_lead && **byte == 0).count();
+        let rest = &piece[cut_at + nuls..];
+        let (mut cuts, line) = match whole_line(rest, worlds) {
+            Some(line) => (Vec::new(), Some(line)),
+            None if is_banner_line(rest) => (Vec::new(), None),
+            // The next part is of a line whose number can be read, at once or behind a shorter part.
+            None if (0..9).any(|at| rest.get(at..).is_some_and(|rest| line_begun(rest, worlds).is_some())) => {
+                joined(rest, worlds, nul_may_lead)?
+            }
+            None => return None,
+        };
+        cuts.push(begun.or_else(|| cut_line(worlds, &piece[..cut_at]))?);
+        Some((cuts, line))
     })
+}
+
+fn whole_line(piece: &[u8], worlds: &[World]) -> Option<(usize, usize)> {
+    line_begun(piece, worlds).filter(|(file, id)| worlds[*file].lines[*id].bytes == piece)
+}
+
+fn is_banner_line(piece: &[u8]) -> bool {
+    piece.starts_with(b"#banner ") && banner().split(|byte| *byte == b'\n').any(|line| line == piece)
+}
+
+fn last_banner(piece: &[u8]) -> &[u8] {
+    let at = piece.windows(8).rposition(|bytes| bytes == b"#banner ");
+    &piece[at.unwrap_or(0)..]
+}
+
+/// Whether a truncation cut a line, or took it before it had to be read.
+fn was_cut(worlds: &[World], (file, id): (usize, usize)) -> bool {
+    let line = &worlds[file].lines[id];
+    worlds[file].generations[line.generation].truncated && (line.excused || line.finished.is_none())
+}
+
+/// A line that begins so and was cut by a truncation.
+fn cut_line(worlds: &[World], begin: &[u8]) -> Option<(usize, usize)> {
+    let lines = worlds.iter().enumerate().flat_map(|(file, world)| (0..world.lines.len()).map(move |id| (file, id)));
+    lines.filter(|cut| was_cut(worlds, *cut)).find(|(file, id)| worlds[*file].lines[*id].bytes.starts_with(begin))
 }
 
 /// The file and number of the line whose first nine bytes these are.

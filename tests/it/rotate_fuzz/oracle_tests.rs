@@ -89,6 +89,25 @@ fn only_what_stood_in_no_file_may_be_missing() {
 }
 
 #[test]
+fn parts_of_lines_that_truncations_cut_stand_before_the_next_line() {
+    let cut_twice = |kind| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut world = World::new(folder.path(), 0, 1, &setup());
+        world.write(2, Duration::ZERO);
+        let rotation = Rotation { late: 0, half: true, ..rotation(kind) };
+        world.rotate(rotation, &BTreeSet::new());
+        world.rotate(rotation, &BTreeSet::new());
+        world.write(1, Duration::ZERO);
+        world.half();
+        let part = |id: usize| world.lines[id].bytes[..world.lines[id].written].to_vec();
+        let lines = [part(0), part(1), [part(2), part(3), part(4)].concat()];
+        problems(world, &lines).join("\n")
+    };
+    assert_eq!(cut_twice(Kind::CopyTruncate), "");
+    assert!(cut_twice(Kind::Create).contains("joined with another line"), "{}", cut_twice(Kind::Create));
+}
+
+#[test]
 fn only_a_kill_excuses_repeats_and_a_torn_end() {
     let folder = tempfile::tempdir().unwrap();
     let mut world = world(&folder, Kind::Create);

@@ -75,6 +75,28 @@ fn t45_what_was_not_read_before_the_truncation_is_read_from_the_copy() {
 }
 
 #[test]
+fn t45_a_copy_that_is_made_before_a_truncation_was_noticed_is_of_what_came_after_it() {
+    let pod = Pod::new();
+    pod.append("f", "one\n");
+    let mut tail = pod.tail(&["-n+1", "-F", "f"]);
+    tail.prints("one\n");
+    tail.stop();
+    tail.0.block_stdout();
+    // More than a pipe holds: the tailer is stuck in the first copy when it has to know what the second is.
+    let two = "two\n".repeat(100_000);
+    pod.append("f", &two);
+    pod.copytruncate("f", "f-20261121-1");
+    pod.append("f", "number three\n");
+    pod.compress("f-20261121-1");
+    fs::copy(pod.path("f"), pod.path("f-20261121-2")).unwrap();
+    tail.go_on();
+    tail.says("file truncated");
+    fs::write(pod.path("f"), "four\n").unwrap();
+    tail.0.unblock_stdout();
+    tail.prints(format!("one\n{two}number three\nfour\n"));
+}
+
+#[test]
 fn t46_a_file_that_regrew_past_the_old_offset_is_read_from_its_beginning() {
     for way in WAYS {
         let pod = Pod::new();
