@@ -49,15 +49,21 @@ pub(crate) struct Copy {
     grew: Instant,
     /// The last number of a generation before the look that found it.
     looked: u64,
+    /// The generation that had the log's name when that look was over, and the last number then.
+    beside: (Option<u64>, u64),
 }
 
 impl Copy {
-    pub(crate) fn new(file: Candidate, looked: u64) -> Self {
-        Self { file, shadow: None, found: Instant::now(), grew: Instant::now(), looked }
+    pub(crate) fn new(file: Candidate, looked: u64, beside: (Option<u64>, u64)) -> Self {
+        Self { file, shadow: None, found: Instant::now(), grew: Instant::now(), looked, beside }
     }
 
     pub(crate) fn identity(&self) -> Identity {
         self.file.facts.identity
+    }
+
+    pub(crate) fn is_of(&self, generation: &Generation) -> bool {
+        self.shadow == Some((generation.number, generation.round))
     }
 
     fn size(&self) -> u64 {
@@ -132,10 +138,26 @@ impl<S: Sink> Engine<S> {
                     self.truncated(target, truncated)?;
                     return Ok(0);
                 }
-                None => self.adopt(target, at, 0)?,
+                None => {
+                    self.find_shadows(target)?;
+                    self.adopt(target, at, 0)?;
+                }
             },
         }
         Ok(at)
+    }
+
+    /// Copies of what is open tell by their names where that stands among the others.
+    fn find_shadows(&mut self, target: usize) -> Result<(), FollowError> {
+        for at in 0..self.targets[target].copies.len() {
+            let copy = &self.targets[target].copies[at];
+            if copy.shadow.is_none()
+                && let Verdict::Shadow(number, round) = self.judge(target, copy)?
+            {
+                self.targets[target].copies[at].shadow = Some((number, round));
+            }
+        }
+        Ok(())
     }
 
     /// Whether nothing that was read, or is open, holds a file's content.
@@ -256,10 +278,14 @@ impl<S: Sink> Engine<S> {
     /// A copy becomes a generation, read from `offset` on.
     fn adopt(&mut self, target: usize, at: usize, offset: u64) -> Result<(), FollowError> {
         let links = self.behind_symlink(target);
-        let Some(Copy { file: candidate, looked, .. }) = self.targets[target].copies.remove(at) else { return Ok(()) };
+        let copy = self.targets[target].copies.remove(at);
+        let Some(Copy { file: candidate, looked, beside, .. }) = copy else { return Ok(()) };
         let by_name = self.place_by_name(target, &candidate);
         let followed = &mut self.targets[target];
         let place = by_name.unwrap_or_else(|| place_by_age(followed, &candidate, looked, links));
+        // What had the log's name after this was found came after it, or goes on where it ends.
+        let later = |one: &Generation| Some(one.number) == beside.0 || (one.led && one.number > beside.1);
+        let place = followed.generations.iter().position(later).map_or(place, |last| place.min(last));
         // A file took the name and is gone, and this is what is left of it: told by events, else by a new file there.
         let came = followed.births > 0 && !followed.doubtful;
         let new = self.watcher.is_none() && followed.live().is_some_and(|live| live.number > looked);
@@ -267,7 +293,9 @@ impl<S: Sink> Engine<S> {
             followed.births -= 1;
             self.stats.recovered.inc();
         }
-        let kind = if came || new || candidate.compressed || links { Kind::Log } else { Kind::Copy };
+        let truncated = followed.generations.get(place).is_some_and(Generation::was_truncated);
+        let whole = came || new || candidate.compressed || links || !truncated;
+        let kind = if whole { Kind::Log } else { Kind::Copy };
         let size = Facts::of(&candidate.file).map_err(FollowError::Read)?.size;
         tracing::info!(path = %candidate.path.display(), size, offset, "content found that was under the name between two looks");
         self.stats.recovered_bytes.inc_by(size.saturating_sub(offset));
@@ -468,7 +496,10 @@ fn place_by_age(followed: &crate::target::Target, candidate: &Candidate, looked:
         return renamed_later.min(older(&|one| one.serial.is_some_and(|renamed| renamed < made)));
     }
     if candidate.compressed {
-        return older(&|one| one.time < facts.modified || (one.stream.is_some() && one.time == facts.modified));
+        // What was not read may have been truncated after it held this.
+        let is_older =
+            |one: &Generation| one.time < facts.modified || (one.stream.is_some() && one.time == facts.modified);
+        return older(&|one| !one.is_unread() && is_older(one));
     }
     let born = facts.identity.born;
     let youngest = followed.generations.iter().rposition(|one| born == 0 || one.identity.born <= born);

@@ -285,15 +285,14 @@ fn name_changed(target: &mut Target, path: &Path, what: What, own_file: bool, ow
         What::Created if !own_name => target.names.made(path),
         What::MovedTo(cookie) if !own_name => target.names.moved_to(path, cookie),
         What::MovedFrom(cookie) => {
-            let since = target.names.moved_from(path, cookie, own_file);
             // Its new name may be gone before it is looked at.
-            if let Some(live) =
-                target.generations.back_mut().filter(|_| target.births == 0 && target.presence == Presence::There)
-            {
-                live.serial = live.serial.or(since);
-            }
+            let since = target.names.moved_from(path, cookie, own_file);
+            target.lost_its_name(since);
         }
-        What::Deleted => target.names.deleted(path),
+        What::Deleted => {
+            let since = target.names.deleted(path, own_file);
+            target.lost_its_name(since);
+        }
         What::Created | What::MovedTo(_) | What::Attributes => {}
     }
 }

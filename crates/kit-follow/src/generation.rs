@@ -78,6 +78,8 @@ pub(crate) struct Generation {
     pub(crate) grew: Instant,
     /// When it was last found to hold what it is expected to.
     checked: Instant,
+    /// It had the log's name when it was opened.
+    pub(crate) led: bool,
     /// When another file took its name.
     pub(crate) replaced: Option<Instant>,
     pub(crate) watch: Option<i32>,
@@ -176,6 +178,7 @@ impl Generation {
             searched: offset,
             grew: Instant::now(),
             checked: Instant::now(),
+            led: false,
             replaced: None,
             watch: None,
             slot: None,
@@ -269,6 +272,16 @@ impl Generation {
     /// Whether its content may have been truncated and written anew beyond the offset with the same bytes before that.
     pub(crate) fn is_young(&self) -> bool {
         self.offset - self.begin <= YOUNG
+    }
+
+    /// Whether nothing was read of this round of a plain file.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.stream.is_none() && self.offset == self.begin
+    }
+
+    /// Whether a truncation was noticed, so that it goes on with a line that ends a copy; a copy of such a file does.
+    pub(crate) fn was_truncated(&self) -> bool {
+        self.kind == Kind::Copy || self.round > 0 || self.overtaken.is_some()
     }
 
     /// As [`Reads::note`].

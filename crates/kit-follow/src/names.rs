@@ -81,9 +81,10 @@ impl Names {
         }
     }
 
-    /// A name went away for good.
-    pub(crate) fn deleted(&mut self, path: &Path) {
+    /// A name went away for good. `own`: it is the log's. Returns when the log lost it.
+    pub(crate) fn deleted(&mut self, path: &Path, own: bool) -> Option<u64> {
         self.entries.remove(path);
+        own.then(|| self.origin(Origin::Log).origin.serial())
     }
 
     /// Events were lost: nothing is known any more.
@@ -148,7 +149,7 @@ mod tests {
         assert_eq!(folder.of("l.1"), Some(Origin::Log(2)));
         folder.mv("other", "l.1");
         assert_eq!(folder.of("l.1"), None, "another file took the name");
-        folder.names.deleted(Path::new("l.2"));
+        folder.names.deleted(Path::new("l.2"), false);
         assert_eq!(folder.of("l.2"), None);
     }
 

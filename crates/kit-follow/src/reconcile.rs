@@ -188,12 +188,14 @@ impl<S: Sink> Engine<S> {
             && let Some(mut generation) = followed.generations.remove(at)
         {
             // Moved away and back.
-            generation.replaced = None;
+            (generation.replaced, generation.serial) = (None, None);
             followed.generations.push_back(generation);
             return Ok(());
         }
         let (offset, slot) = self.place_of_known(target, &file, facts)?;
-        self.push(target, file, facts, offset, Kind::Log, slot)
+        self.push(target, file, facts, offset, Kind::Log, slot)?;
+        self.targets[target].generations.back_mut().into_iter().for_each(|one| one.led = true);
+        Ok(())
     }
 
     /// Where a file that was closed before goes on; the beginning for any other.
@@ -304,6 +306,9 @@ impl<S: Sink> Engine<S> {
         let candidates = self.candidates(target)?;
         let newest = self.targets[target].generations.back().map_or(0, |generation| generation.identity.born);
         let current = Current::of(&self.targets[target], identity, &candidates);
+        // What lies beside a file that has the name after the look came before that, or holds what that held.
+        let beside = current.as_ref().filter(|current| !candidates.is_empty() && self.leads_to(target, current));
+        let beside = beside.map(|current| current.identity);
         let (mut live, mut taken, mut copies) = (live, counted, Vec::new());
         let is_there = candidates.iter().any(|one| identity.is_some_and(|live| live.same(one.facts.identity)));
         for candidate in candidates {
@@ -318,6 +323,9 @@ impl<S: Sink> Engine<S> {
             if identity.is_some_and(|identity| identity.same(candidate.facts.identity)) {
                 if let Some((file, facts)) = live.take() {
                     self.push_live(target, file, &facts)?;
+                    if !self.behind_symlink(target) {
+                        self.targets[target].name_last(&candidate);
+                    }
                     if let Some(Origin::Log(serial)) = candidate.origin {
                         self.targets[target].renamed(facts.identity, serial);
                     }
@@ -350,7 +358,9 @@ impl<S: Sink> Engine<S> {
         }
         let followed = &mut self.targets[target];
         followed.births -= taken;
-        followed.copies.extend(copies.into_iter().map(|copy| Copy::new(copy, looked)));
+        let beside = followed.generations.iter().find(|one| beside.is_some_and(|beside| beside.same(one.identity)));
+        let beside = (beside.map(|one| one.number), followed.next_number);
+        followed.copies.extend(copies.into_iter().map(|copy| Copy::new(copy, looked, beside)));
         Ok(())
     }
 

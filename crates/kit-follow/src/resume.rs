@@ -59,7 +59,8 @@ impl<S: Sink> Engine<S> {
         for candidate in history.filter(|one| !live.is_some_and(|live| live.same(one.facts.identity))) {
             let identity = candidate.facts.identity;
             if live.is_some_and(|live| identity.born >= live.born) && self.keeps_shadow(target, &candidate)? {
-                self.targets[target].copies.push_back(Copy::new(candidate, 0));
+                let newest = self.targets[target].next_number;
+                self.targets[target].copies.push_back(Copy::new(candidate, 0, (None, newest)));
                 continue;
             }
             set_aside.push_back(self.trace_beside(&candidate)?);
@@ -200,7 +201,8 @@ impl<S: Sink> Engine<S> {
         let mut before = 0;
         for (place, candidate, younger) in unmatched {
             if candidate.facts.size == 0 || self.keeps_shadow(target, &candidate)? {
-                self.targets[target].copies.push_back(Copy::new(candidate, 0));
+                let newest = self.targets[target].next_number;
+                self.targets[target].copies.push_back(Copy::new(candidate, 0, (None, newest)));
             } else if younger {
                 self.insert_found(target, place + before, candidate, 0, Kind::Log)?;
                 self.stats.recovered.inc();

@@ -169,16 +169,24 @@ impl Target {
         let name = candidate.path.file_name().filter(|_| candidate.origin.is_none() && candidate.has_its_name())?;
         let mut after = None;
         for (at, generation) in self.generations.iter().enumerate() {
-            let other = generation.name.as_deref();
+            let other = generation.name.as_deref().or_else(|| self.name_of_copy(generation));
             match other.and_then(|other| names_rise(name, other, self.numbers)) {
                 Some(true) => return Some(at),
                 Some(false) => after = Some(at + 1),
                 None => {}
             }
         }
-        // What has no name that tells, but for the file under the log's, was followed before this one was found.
+        // What has no name that tells, but for the file under the log's, was followed before this one was found; where nothing
+        // was read of it, it may have been truncated, and this is a copy of what it held.
         let live = usize::from(self.live().is_some() && !self.has_moved_on());
-        after.map(|after| after.max(self.generations.len() - live))
+        let last = self.generations.len() - live;
+        after.map(|after| (after..last).find(|at| self.generations[*at].is_unread()).unwrap_or(after.max(last)))
+    }
+
+    /// The name of what is left of a file that has none any more: a copy of its content.
+    fn name_of_copy(&self, generation: &Generation) -> Option<&OsStr> {
+        let is_live = self.live().is_some_and(|live| live.number == generation.number);
+        self.copies.iter().find(|copy| !is_live && copy.is_of(generation))?.file.path.file_name()
     }
 
     /// Whether the births of files under names of their own show that the numbers in these rise.
@@ -197,12 +205,24 @@ impl Target {
         self.generations.back_mut().into_iter().for_each(|last| last.note_read(serial));
     }
 
+    /// The log's name went away at `since`, as a number of [`Names`]: from the file that is followed, where that had it.
+    pub(crate) fn lost_its_name(&mut self, since: Option<u64>) {
+        let live = self.generations.back_mut().filter(|_| self.births == 0 && self.presence == Presence::There);
+        live.into_iter().for_each(|live| live.serial = live.serial.or(since));
+    }
+
     /// An open file was renamed away from the log.
     pub(crate) fn renamed(&mut self, identity: Identity, serial: u64) {
         let mut same = self.generations.iter_mut().filter(|generation| generation.identity.same(identity));
         if let Some(generation) = same.next() {
             generation.serial = Some(serial);
         }
+    }
+
+    /// The youngest generation was found under a name of its own as well.
+    pub(crate) fn name_last(&mut self, found: &Candidate) {
+        let last = self.generations.back_mut();
+        last.into_iter().for_each(|last| last.name = found.path.file_name().map(OsStr::to_owned));
     }
 
     pub(crate) fn position(&self, number: u64) -> Option<usize> {
