@@ -282,7 +282,10 @@ impl<S: Sink> Engine<S> {
         let Some(Copy { file: candidate, looked, beside, .. }) = copy else { return Ok(()) };
         let by_name = self.place_by_name(target, &candidate);
         let followed = &mut self.targets[target];
-        let place = by_name.unwrap_or_else(|| place_by_age(followed, &candidate, looked, links));
+        let place = match by_name {
+            Some(place) => followed.before_unread(place, candidate.compressed),
+            None => place_by_age(followed, &candidate, looked, links),
+        };
         // What had the log's name after this was found came after it, or goes on where it ends.
         let later = |one: &Generation| Some(one.number) == beside.0 || (one.led && one.number > beside.1);
         let place = followed.generations.iter().position(later).map_or(place, |last| place.min(last));
@@ -499,7 +502,7 @@ fn place_by_age(followed: &crate::target::Target, candidate: &Candidate, looked:
         // What was not read may have been truncated after it held this.
         let is_older =
             |one: &Generation| one.time < facts.modified || (one.stream.is_some() && one.time == facts.modified);
-        return older(&|one| !one.is_unread() && is_older(one));
+        return older(&|one| !one.may_have_held(true) && is_older(one));
     }
     let born = facts.identity.born;
     let youngest = followed.generations.iter().rposition(|one| born == 0 || one.identity.born <= born);

@@ -176,11 +176,19 @@ impl Target {
                 None => {}
             }
         }
-        // What has no name that tells, but for the file under the log's, was followed before this one was found; where nothing
-        // was read of it, it may have been truncated, and this is a copy of what it held.
+        // What has no name that tells, but for the file under the log's, was followed before this one was found.
         let live = usize::from(self.live().is_some() && !self.has_moved_on());
-        let last = self.generations.len() - live;
-        after.map(|after| (after..last).find(|at| self.generations[*at].is_unread()).unwrap_or(after.max(last)))
+        after.map(|after| after.max(self.generations.len() - live))
+    }
+
+    /// Where a copy belongs that has a place by its name: files before that which have no name, and of which nothing was read,
+    /// may have been truncated after they held it.
+    pub(crate) fn before_unread(&self, place: usize, compressed: bool) -> usize {
+        let may_have_held = |at: &usize| {
+            let one = &self.generations[*at];
+            one.name.is_none() && self.name_of_copy(one).is_none() && one.may_have_held(compressed)
+        };
+        (0..place).rev().take_while(may_have_held).last().unwrap_or(place)
     }
 
     /// The name of what is left of a file that has none any more: a copy of its content.
