@@ -98,23 +98,22 @@ fn t45_a_copy_that_is_made_before_a_truncation_was_noticed_is_of_what_came_after
 
 #[test]
 fn t45_a_copy_comes_before_what_its_file_held_later_and_was_deleted_with() {
-    for way in WAYS {
-        let pod = Pod::new();
-        pod.append("f", "one\n");
-        let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
-        tail.prints("one\n");
-        pod.rename("f", "f-20261121-1");
-        pod.append("f", "");
-        tail.says("following new file");
-        tail.stop();
-        pod.append("f", "two\n");
-        pod.copytruncate("f", "f-20261121-2");
-        pod.append("f", "three\n");
-        pod.remove("f");
-        pod.append("f", "four\n");
-        tail.go_on();
-        tail.prints("one\ntwo\nthree\nfour\n");
-    }
+    // Without events nothing tells such a copy from a file that was renamed.
+    let pod = Pod::new();
+    pod.append("f", "one\n");
+    let mut tail = pod.tail(&["-n+1", "-F", "f"]);
+    tail.prints("one\n");
+    pod.rename("f", "f-20261121-1");
+    pod.append("f", "");
+    tail.says("following new file");
+    tail.stop();
+    pod.append("f", "two\n");
+    pod.copytruncate("f", "f-20261121-2");
+    pod.append("f", "three\n");
+    pod.remove("f");
+    pod.append("f", "four\n");
+    tail.go_on();
+    tail.prints("one\ntwo\nthree\nfour\n");
 }
 
 #[test]
