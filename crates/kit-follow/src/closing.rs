@@ -19,8 +19,8 @@ impl<S: Sink> Engine<S> {
     /// Closes older generations that are dry and silent, and copies that are read.
     pub(crate) fn close_done(&mut self, target: usize) -> Result<(), FollowError> {
         let mut at = 0;
-        // Nothing may come between the parts of a line that is going out.
-        while at < self.targets[target].generations.len() && self.in_flight.is_none() {
+        // Nothing may come between the parts of a line that is going out, and what is inside the sink is not handed over.
+        while at < self.targets[target].generations.len() && self.in_flight.is_none() && self.unsaved.is_empty() {
             let followed = &self.targets[target];
             let generation = &followed.generations[at];
             let is_last = at + 1 == followed.generations.len();

@@ -25,13 +25,12 @@ use crate::FollowError;
 use crate::engine::Engine;
 use crate::generation::{Generation, Kind, alike};
 use crate::gz;
-use crate::identity::{Facts, Identity, Print, Trace};
+use crate::identity::{Facts, Identity, Trace};
 use crate::names::Origin;
 use crate::reads::Reads;
 use crate::reconcile::{Candidate, begins_with, fits};
 use crate::siblings::{Direction, names_rise};
 use crate::sink::Sink;
-use crate::state::Saved;
 use crate::target::Known;
 
 /// A copy that looks as if it were being made may hold the log's next lines back for so long, and is judged as it is
@@ -254,18 +253,6 @@ impl<S: Sink> Engine<S> {
         Ok(())
     }
 
-    /// Remembers in the state file what the next run must not read.
-    pub(crate) fn save_closed(&mut self, target: usize, trace: Trace) -> Option<usize> {
-        let state = self.state.as_mut()?;
-        let path = self.targets[target].path_digest();
-        let order = self.targets[target].number();
-        let mut slot = None;
-        let (seen, start, modified) = (trace.offset, Print::default(), 0);
-        let written = state.save(&mut slot, &Saved { path, trace, order, closed: true, seen, start, modified });
-        self.stats.checkpointed(&written);
-        slot
-    }
-
     /// Copies of a generation that is closed are never to be read.
     pub(crate) fn settle_shadows(&mut self, target: usize, number: u64) -> Result<(), FollowError> {
         let is_shadow = |copy: &Copy| copy.shadow.is_some_and(|(of, _)| of == number);
@@ -370,7 +357,7 @@ impl<S: Sink> Engine<S> {
             None => false,
         };
         self.forget_older_copies(target, number, &trace, reads, &first, whole.as_ref())?;
-        self.save(target, at + usize::from(continued), false);
+        self.save_when_out(target, at + usize::from(continued));
         self.targets[target].copy_hint |= !self.targets[target].copies.is_empty();
         Ok(())
     }
@@ -450,6 +437,10 @@ impl<S: Sink> Engine<S> {
         offset: u64,
         interrupted: Option<u64>,
     ) -> Result<(), FollowError> {
+        if interrupted.is_some() {
+            // Its line has begun to go out: until the copy has ended that, the record of what was there is right.
+            self.save_later(target, self.targets[target].generations[at].number);
+        }
         let candidate = copy.file;
         self.stats.recovered_bytes.inc_by(candidate.facts.size.saturating_sub(offset));
         let kind = if candidate.compressed { Kind::Log } else { Kind::Copy };

@@ -506,48 +506,6 @@ impl<S: Sink> Engine<S> {
         self.hand_over_batch(target, at)
     }
 
-    /// A batch is with the sink: its place is remembered once the output has accepted it.
-    fn taken(&mut self, target: usize, at: usize) -> Result<(), FollowError> {
-        if self.state.is_none() {
-            return Ok(());
-        }
-        let number = self.targets[target].generations[at].number;
-        if !self.unsaved.contains(&(target, number)) {
-            self.unsaved.push((target, number));
-        }
-        self.flush().map(drop)
-    }
-
-    /// Pushes the sink's output; when all of it is out, remembers the places.
-    pub(crate) fn flush(&mut self) -> Result<bool, FollowError> {
-        let out = self.sink.flush().map_err(FollowError::Output)?;
-        if out && !self.unsaved.is_empty() {
-            for (target, number) in std::mem::take(&mut self.unsaved) {
-                if let Some(at) = self.targets[target].position(number) {
-                    self.save(target, at, false);
-                }
-            }
-        }
-        Ok(out)
-    }
-
-    /// Remembers one generation in the state file.
-    pub(crate) fn save(&mut self, target: usize, at: usize, closed: bool) {
-        let Some(state) = self.state.as_mut() else { return };
-        let path = self.targets[target].path_digest();
-        let generation = &mut self.targets[target].generations[at];
-        if generation.in_batch() || (!closed && generation.saved == Some(generation.offset)) {
-            return;
-        }
-        let mut trace = generation.trace();
-        trace.offset = generation.offset;
-        let (start, modified) = (generation.start(), generation.modified());
-        let saved = Saved { path, trace, order: generation.number, closed, seen: generation.seen, start, modified };
-        generation.saved = Some(generation.offset);
-        let written = state.save(&mut generation.slot, &saved);
-        self.stats.checkpointed(&written);
-    }
-
     fn measure(&mut self, target: usize) {
         let followed = &mut self.targets[target];
         let lag: u64 =

@@ -18,6 +18,7 @@
 mod alarm;
 mod args;
 mod beside;
+mod checkpoints;
 mod closing;
 mod config;
 mod copies;

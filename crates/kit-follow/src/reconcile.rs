@@ -267,7 +267,11 @@ impl<S: Sink> Engine<S> {
         let at = at.min(followed.generations.len());
         followed.generations.insert(at, generation);
         followed.ready = true;
-        self.save(target, at, false);
+        if offset == 0 {
+            self.save(target, at, false);
+        } else {
+            self.save_when_out(target, at);
+        }
         Ok(())
     }
 

@@ -141,8 +141,9 @@ impl<S: Sink> Engine<S> {
         match_unread(&mut pieces, &records, &mut found);
         self.give_up_lost(target, &records, &found);
         order_by_truncation(&mut pieces, &records);
-        // The log of which nothing was read may have been truncated since, as often as you like: it tells no time.
-        let tells = |piece: &Piece| piece.record.is_some_and(|at| !(piece.live && records[at].1.trace.is_blank()));
+        // A file of which nothing was read may have been truncated since, as often as you like, and been renamed then: it tells
+        // no time.
+        let tells = |piece: &Piece| piece.record.is_some_and(|at| !records[at].1.trace.is_blank());
         let oldest = pieces.iter().position(tells);
         let newest_birth = records.iter().map(|(_, saved)| saved.trace.identity.born).max().unwrap_or(0);
         let beside = |born: u64| !self.behind_symlink(target) && identity.is_some_and(|live| born >= live.born);

@@ -316,7 +316,8 @@ fn line_begun(piece: &[u8], worlds: &[World]) -> Option<(usize, usize)> {
 }
 
 /// The first line that comes too late: after a later line of its own file, or after a line of a newer file although
-/// it was there before that file had a byte.
+/// it was there before that file had a byte. A line that was never whole in any file that could be read has no such time: its
+/// first part waits for the rest.
 fn misorder(file: usize, sequence: &[usize], world: &World, worlds: &[World]) -> Option<String> {
     let mut latest: BTreeMap<usize, usize> = BTreeMap::new();
     for id in sequence {
@@ -325,7 +326,8 @@ fn misorder(file: usize, sequence: &[usize], world: &World, worlds: &[World]) ->
             return Some(format!("{} after {}", name(file, *id, worlds), name(file, *later, worlds)));
         }
         for (newer, shown) in latest.range(line.generation + 1..) {
-            let before = line.finished.zip(world.generations[*newer].first).is_some_and(|(line, first)| line < first);
+            let whole = line.finished.filter(|_| !line.excused);
+            let before = whole.zip(world.generations[*newer].first).is_some_and(|(line, first)| line < first);
             if before {
                 return Some(format!("{} after the newer {}", name(file, *id, worlds), name(file, *shown, worlds)));
             }

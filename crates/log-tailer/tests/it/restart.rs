@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::harness::{Pod, lines};
+use crate::harness::{PATIENCE, Pod, lines};
 
 fn run(pod: &Pod) -> String {
     let exit = pod.run(&["--exit-on-eof", "--state-file", "s", "f"]);
@@ -47,6 +47,34 @@ fn t32_a_generation_compressed_between_two_runs_goes_on_at_its_offset() {
     pod.append("f", "3\n");
     assert_eq!(run(&pod), "2\n3\n");
     assert_eq!(run(&pod), "");
+}
+
+#[test]
+fn t33_a_truncation_does_not_count_lines_as_handed_over_that_no_pipe_took() {
+    let pod = Pod::new();
+    let arguments = ["--exclude-lines", "^never$", "--state-file", "s", "f"];
+    pod.append("f", "");
+    let tail = pod.tail(&arguments);
+    tail.0.block_stdout();
+    // Several times what the pipe and its reader take: the tailer has lines inside that it has read.
+    let all = lines(1, 400).replace('\n', &format!(" {}\n", "x".repeat(1000)));
+    pod.append("f", &all);
+    let mut blocked = 0;
+    kit_test::eventually("a tailer that is stuck", PATIENCE, || {
+        let status = fs::read_to_string(format!("/proc/{}/io", tail.0.id())).unwrap();
+        let read = status.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse::<u64>().unwrap();
+        std::mem::replace(&mut blocked, read) == read && read > 100_000
+    });
+    pod.copytruncate("f", "f.1");
+    pod.append("f", "next\n");
+    tail.says("file truncated");
+    let mut printed = String::from_utf8(tail.0.kill().stdout).unwrap();
+    printed.truncate(printed.rfind('\n').map_or(0, |end| end + 1));
+    let exit = pod.run(&[&["--exit-on-eof"], arguments.as_slice()].concat());
+    let again = String::from_utf8(exit.stdout).unwrap();
+    let missing = (all + "next\n").lines().filter(|line| !printed.contains(line) && !again.contains(line)).count();
+    assert_eq!(missing, 0, "{}", exit.stderr);
+    assert!(printed.len() + again.len() <= 400 * 1024 + 64 * 1024, "{} and {}", printed.len(), again.len());
 }
 
 #[test]
