@@ -79,6 +79,9 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// The reason of a PEM key that nobody can read without a password.
+    pub(crate) const LOCKED: &str = "it is under a password";
+
     /// The repair.
     #[must_use]
     pub fn hint(&self) -> &'static str {
@@ -87,10 +90,16 @@ impl LoadError {
                 "check that the Secret's defaultMode (or fsGroup) lets this uid read it"
             }
             Self::Read { .. } => "check that the Secret is mounted and that the key has this name in it",
+            Self::Empty { reason: Some(reason), .. } if reason == Self::LOCKED => {
+                "write it without: openssl pkey -in FILE -out tls.key; or make a keystore of it, whose password --storepass-file has"
+            }
             Self::Empty { .. } => "the file must be PEM, as cert-manager and kubectl create secret tls write it",
             Self::Mismatch { .. } => "take certificate and key from one Secret, or renew both together",
             Self::Key { .. } => {
                 "use an ECDSA P-256, RSA (2048 bits or more) or Ed25519 key in PEM (PKCS#8, PKCS#1, SEC1)"
+            }
+            Self::Keystore { reason, .. } if reason.starts_with("the password is wrong") => {
+                "give the file with its password to --storepass-file, or as storepass-file= to a route"
             }
             Self::Keystore { .. } => {
                 "make PEM of it: openssl pkcs12 -in FILE -nodes -out tls.pem (a JKS first: keytool -importkeystore -deststoretype PKCS12)"

@@ -58,7 +58,12 @@ pub(crate) fn pair(
     let chain: Vec<CertificateDer<'static>> = all("certificate", cert)?;
     let key_bytes = read("key", key)?;
     let secret = PrivateKeyDer::from_pem_slice(&key_bytes).map_err(|error| {
-        let reason = (!matches!(error, pem::Error::NoItemsFound)).then(|| why(error));
+        let locked = key_bytes.windows(9).any(|window| window == b"ENCRYPTED");
+        let reason = match error {
+            _ if locked => Some(LoadError::LOCKED.to_owned()),
+            pem::Error::NoItemsFound => None,
+            error => Some(why(error)),
+        };
         LoadError::Empty { what: "private key", path: key.to_owned(), reason }
     })?;
     let unusable = |source| LoadError::Certificate { path: cert.to_owned(), source };
