@@ -14,7 +14,7 @@ use kit_units::ListenAddress;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::args::{AdminTlsArgs, ProbeArgs, ShutdownArgs, WaitArgs};
-use crate::session::TlsStream;
+use crate::session::{HandshakeError, TlsStream};
 use crate::socket::Socket;
 use crate::threads;
 
@@ -79,6 +79,25 @@ impl Asker {
         }
     }
 
+    /// The repair; one who speaks TLS answers plain questions with bytes that are no HTTP.
+    fn hint<'a>(&self, error: &io::Error, otherwise: &'a str) -> &'a str {
+        match self {
+            Self::Plain if error.kind() == io::ErrorKind::InvalidData => {
+                "an ambassador with --admin-tls is asked with --admin-tls and the same --cert or --keystore"
+            }
+            _ => otherwise,
+        }
+    }
+
+    /// What `error` means to somebody who was told `what` did not come about.
+    fn failed(&self, code: u8, what: String, error: HealthcheckError) -> Error {
+        let hint = match &error {
+            HealthcheckError::Unreachable { source, .. } => self.hint(source, error.hint()),
+            _ => error.hint(),
+        };
+        Error::with_code(code, what).hint(hint).caused_by(error)
+    }
+
     fn healthy(&self, question: &kit_admin::HealthcheckArgs) -> Result<(), HealthcheckError> {
         kit_admin::healthcheck_by(question, self.scheme(), |address, path| {
             self.ask("GET", address, path, question.timeout)
@@ -99,7 +118,13 @@ fn certificate(tls: &AdminTlsArgs) -> Result<Option<&PathBuf>, Error> {
 async fn over_tls(config: Arc<rustls::ClientConfig>, address: SocketAddr, question: &str) -> io::Result<Vec<u8>> {
     let socket = tokio::net::TcpStream::connect(address).await?;
     let name = ServerName::IpAddress(address.ip().into());
-    let mut tls = TlsStream::connect(Socket::tcp(socket), config, name).await.map_err(io::Error::other)?;
+    let mut tls =
+        TlsStream::connect(Socket::tcp(socket), config, name).await.map_err(|refusal| match refusal.error {
+            HandshakeError::Tls(rustls::Error::InvalidCertificate(_)) => {
+                io::Error::other("it shows another public key than the given certificate has")
+            }
+            other => io::Error::other(other),
+        })?;
     tls.write_all(question.as_bytes()).await?;
     tls.flush().await?;
     let mut answer = Vec::new();
@@ -128,10 +153,8 @@ pub(crate) fn ask(args: ProbeArgs) -> Result<(), Error> {
     let ProbeArgs { mut question, tls } = args;
     let default: ListenAddress = SocketAddr::from(ADMIN).to_string().parse().map_err(refused)?;
     question.admin_listen.get_or_insert(default);
-    Asker::new(&tls)?.healthy(&question).map_err(|error| {
-        let (code, hint) = (error.exit_code(), error.hint());
-        Error::with_code(code, "not healthy").caused_by(error).hint(hint)
-    })
+    let asker = Asker::new(&tls)?;
+    asker.healthy(&question).map_err(|error| asker.failed(error.exit_code(), "not healthy".to_owned(), error))
 }
 
 fn refused(error: kit_units::UnitError) -> Error {
@@ -150,15 +173,14 @@ pub(crate) fn wait(args: WaitArgs) -> Result<(), Error> {
         path: "/readyz".to_owned(),
         timeout: Duration::from_secs(1).min(max.max(WAIT_PAUSE)),
     };
-    let in_vain = |error: HealthcheckError| {
-        let hint = error.hint();
-        let text = format!("not ready within {}", kit_units::format_duration(max));
-        Error::with_code(kit_run::exit::TIMED_OUT, text).caused_by(error).hint(hint)
+    let in_vain = || format!("not ready within {}", kit_units::format_duration(max));
+    let ask = |asker: Asker| {
+        asker.healthy(&question).map_err(|error| asker.failed(kit_run::exit::TIMED_OUT, in_vain(), error))
     };
     certificate(&tls)?;
     loop {
         // Read each time: the certificate may be renewed meanwhile, or not be there yet.
-        let asked = Asker::new(&tls).and_then(|asker| asker.healthy(&question).map_err(in_vain));
+        let asked = Asker::new(&tls).and_then(ask);
         let Err(error) = asked else { return Ok(()) };
         if Instant::now() + WAIT_PAUSE >= end {
             return Err(error);
@@ -180,6 +202,9 @@ pub(crate) fn shutdown(args: ShutdownArgs) -> Result<(), Error> {
         Ok((status, _)) => {
             Err(Error::failed(format!("{url} answers {status}")).hint("start the ambassador with --quitquitquit"))
         }
-        Err(error) => Err(Error::failed(format!("cannot ask {url}")).caused_by(error).hint("is it running?")),
+        Err(error) => {
+            let hint = asker.hint(&error, "is it running?");
+            Err(Error::failed(format!("cannot ask {url}")).hint(hint).caused_by(error))
+        }
     }
 }

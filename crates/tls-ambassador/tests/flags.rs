@@ -102,6 +102,7 @@ fn s12_s14_s16_a_keystore_serves_is_followed_and_keeps_serving_when_a_new_one_is
     let expected =
         format!("error: cannot start with these files: cannot use keystore {}: the password is wrong", store.display());
     assert!(exit.stderr.contains(&expected), "{}", exit.stderr);
+    assert!(exit.stderr.contains("hint: give the file with its password to --storepass-file"), "{}", exit.stderr);
     assert!(exit.stderr.contains("prefer --storepass-file") && !exit.stderr.contains("wrong\""), "{}", exit.stderr);
     let both = ["--disable-authentication", "--keystore", text(&store), "--cert", "x", "--key", "y"];
     let exit = run(&[&base[..], &both].concat());

@@ -199,13 +199,14 @@ fn neighbours_ask_over_tls_whoever_shows_the_certificate_that_they_were_given() 
     // In plain text nobody understands it, and another certificate is not believed.
     let (code, said) = ask(&["healthcheck"], &tls[..2]);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("the answer is not HTTP"), "{said}");
+    assert!(said.contains("the answer is not HTTP") && said.contains("with --admin-tls and the same"), "{said}");
     let other = pki.root.issue("server1");
     let strange = ["--admin-listen", &at, "--admin-tls", "--cert", text(&other.cert)];
     for command in [&["healthcheck"][..], &["shutdown"]] {
         let (code, said) = ask(command, &strange);
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains(&format!("cannot ask https://{at}/")), "{said}");
+        assert!(said.contains(": it shows another public key than the given certificate has; hint: "), "{said}");
     }
     let (code, said) = ask(&["wait", "--max", "100ms"], &strange);
     assert!(code == Some(124) && said.starts_with("error: not ready within 100ms"), "{said}");

@@ -52,6 +52,13 @@ fn files_that_are_missing_half_written_or_something_else_are_named() {
     let text_file = written(&pki, "text.crt", b"hello\n");
     check(&text_file, Path::new(key), &format!("no certificate in {}", text_file.display()));
     check(Path::new(cert), Path::new(cert), &format!("no private key in {cert}"));
+    for (name, form) in [("locked8.key", "-topk8"), ("locked.key", "-traditional")] {
+        let locked = pki.folder.path().join(name);
+        let command = if form == "-topk8" { vec!["pkcs8", form] } else { vec!["pkey", form, "-aes128"] };
+        let files = ["-in", key, "-out", text(&locked), "-passout", "pass:x"];
+        super::support::pki::openssl(&[&command[..], &files].concat());
+        check(Path::new(cert), &locked, &format!("no private key in {}: it is under a password", locked.display()));
+    }
     let other = text(&pki.client1.key);
     let pair = format!("{cert} and {other} are not a pair: the key belongs to another certificate");
     check(Path::new(cert), Path::new(other), &pair);
