@@ -302,15 +302,15 @@ pub struct ServerArgs {
     pub allow_all: bool,
 
     /// Let in certificates with this common name; repeatable, as are all rules: one that matches is enough
-    #[arg(long, value_name = "CN", help_heading = "Access")]
+    #[arg(long, value_name = "CN", value_parser = name, help_heading = "Access")]
     pub allow_cn: Vec<String>,
 
     /// Let in certificates with this organizational unit
-    #[arg(long, value_name = "OU", help_heading = "Access")]
+    #[arg(long, value_name = "OU", value_parser = name, help_heading = "Access")]
     pub allow_ou: Vec<String>,
 
     /// Let in certificates with this DNS name
-    #[arg(long, value_name = "NAME", help_heading = "Access")]
+    #[arg(long, value_name = "NAME", value_parser = name, help_heading = "Access")]
     pub allow_dns: Vec<String>,
 
     /// Let in certificates with this URI; * is one segment, a last ** the rest
@@ -402,15 +402,15 @@ pub struct ClientArgs {
     pub pool_warm: u16,
 
     /// Besides chain and name, the server's certificate must have this common name; repeatable, one rule is enough
-    #[arg(long, value_name = "CN", help_heading = "Server")]
+    #[arg(long, value_name = "CN", value_parser = name, help_heading = "Server")]
     pub verify_cn: Vec<String>,
 
     /// ... or this organizational unit
-    #[arg(long, value_name = "OU", help_heading = "Server")]
+    #[arg(long, value_name = "OU", value_parser = name, help_heading = "Server")]
     pub verify_ou: Vec<String>,
 
     /// ... or this DNS name
-    #[arg(long, value_name = "NAME", help_heading = "Server")]
+    #[arg(long, value_name = "NAME", value_parser = name, help_heading = "Server")]
     pub verify_dns: Vec<String>,
 
     /// ... or this URI; * is one segment, a last ** the rest
@@ -432,6 +432,11 @@ pub struct ClientArgs {
     /// Before serving, open one session to every target and exit 1 when one fails
     #[arg(long)]
     pub run_connection_test: bool,
+}
+
+/// A name in a rule. An empty one is a variable that was never set, and some certificates have empty names.
+fn name(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() { Err("an empty name is no rule") } else { Ok(text.to_owned()) }
 }
 
 /// How a server carries what is inside TLS.

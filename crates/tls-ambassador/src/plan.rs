@@ -35,7 +35,8 @@ pub(crate) fn client(config: &ClientConfig, stores: &[&dyn Kept]) -> Result<(), 
     print("client", &config.door, &lines.collect::<Vec<_>>(), stores)
 }
 
-/// One line for each listener, each followed by the one in `people` of whom it deals with; then one for each certificate.
+/// One line for each listener, each followed by the one in `people` of whom it deals with; then one for each certificate,
+/// however many listeners show it.
 ///
 /// # Errors
 /// A certificate that is out of date: a start would wait for a better one.
@@ -57,7 +58,8 @@ fn print(what: &str, door: &DoorConfig, people: &[String], stores: &[&dyn Kept])
         kit_run::notice(format!("{what} {} -> {}{greeting}{name}", pair.listen, pair.target));
         kit_run::notice(format!("  {people}"));
     }
-    for certificate in &certificates {
+    let mut told = std::collections::BTreeSet::new();
+    for certificate in certificates.iter().filter(|certificate| told.insert(certificate.path.clone())) {
         let leaf = &certificate.leaf;
         let names: Vec<String> = leaf.dns.iter().cloned().chain(leaf.ip.iter().map(ToString::to_string)).collect();
         let (path, subject) = (certificate.path.display(), &leaf.subject);

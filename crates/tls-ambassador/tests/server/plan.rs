@@ -7,6 +7,8 @@ fn let_in(pki: &Pki, flags: &[&str]) -> Vec<String> {
     let base = ["check", "server", "--listen", ":9200", "--target", "127.0.0.1:9201"];
     let exit = run(&[&base[..], &pki.certs(), flags].concat());
     assert_eq!(exit.code, Some(0), "{flags:?}: {}", exit.stderr);
+    // Listeners share it, or have it for different clients.
+    assert_eq!(exit.stderr.matches("\ncertificate ").count(), 1, "{}", exit.stderr);
     let lines = exit.stderr.lines().filter_map(|line| line.strip_prefix("  let in: "));
     lines.map(str::to_owned).collect()
 }

@@ -118,6 +118,10 @@ fn flags_that_contradict_each_other_are_named() {
     check(&["--allow-cn", "a"], "error: --disable-authentication contradicts --allow rules and --client-auth");
     refused(&pair, "error: nobody would be let in: there is no access rule");
     refused(
+        &[pair.as_slice(), &["--cacert", pair[1], "--allow-cn="]].concat(),
+        "error: invalid value '' for '--allow-cn <CN>': an empty name is no rule",
+    );
+    refused(
         &[pair.as_slice(), &["--allow-all", "--client-auth", "none", "--cacert", pair[1]]].concat(),
         "error: --client-auth none contradicts --allow rules",
     );
