@@ -112,6 +112,12 @@ impl kit_run::Tool for Args {
 /// were open when the grace ended, 124 for a `wait` in vain.
 pub fn run(args: Args, cx: Context) -> Result<(), Error> {
     let trust = cx.env("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let door = match &args.command {
+        Command::Server(args) | Command::Check(CheckCommand::Server(args)) => Some(&args.door),
+        Command::Client(args) | Command::Check(CheckCommand::Client(args)) => Some(&args.door),
+        _ => None,
+    };
+    door.into_iter().for_each(|door| own::warn_of_typed(&cx, door));
     match args.command {
         Command::Server(args) => serve(&cx, ServerConfig::try_from((*args, trust))?),
         Command::Client(args) => tunnel(&cx, ClientConfig::try_from((*args, trust))?),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kit_run::Error;
+use kit_run::{Context, Error};
 use kit_tls::Password;
 
 use crate::args::{DoorArgs, Secret};
@@ -18,10 +18,7 @@ pub(crate) fn own(door: &DoorArgs) -> Result<(Option<Pair>, Password), Error> {
     let password = match (&door.storepass_file, &door.storepass) {
         (None, None) => Password::Empty,
         (Some(path), None) => Password::File(path.clone()),
-        (None, Some(Secret(text))) => {
-            tracing::warn!("a typed --storepass is seen by everybody on this machine: prefer --storepass-file");
-            Password::Text(text.clone())
-        }
+        (None, Some(Secret(text))) => Password::Text(text.clone()),
         (Some(_), Some(_)) => {
             return Err(Error::request("--storepass and --storepass-file are two passwords").hint("keep the file"));
         }
@@ -37,6 +34,14 @@ pub(crate) fn own(door: &DoorArgs) -> Result<(Option<Pair>, Password), Error> {
             Err(Error::request("there is a password and no --keystore").hint("PEM keys under a password are not read"))
         }
         (None, _) => Ok((pair(["--cert", "--key"], door.cert.clone(), door.key.clone())?, password)),
+    }
+}
+
+/// Says that a password on the command line is no secret; one from a variable is not there.
+pub(crate) fn warn_of_typed(cx: &Context, door: &DoorArgs) {
+    let variables = ["TLS_AMBASSADOR_STOREPASS", "KEYSTORE_PASS"];
+    if door.storepass.is_some() && variables.iter().all(|name| cx.env(name).is_none()) {
+        tracing::warn!("a typed --storepass is seen by everybody on this machine: prefer --storepass-file");
     }
 }
 

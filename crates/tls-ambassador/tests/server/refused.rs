@@ -201,6 +201,13 @@ fn ghostunnels_variables_count_in_its_ways_and_nowhere_else() {
     let expected = "error: the variable SPIFFE_ENDPOINT_SOCKET: the SPIFFE workload API is not asked";
     assert_eq!((code, said.lines().next()), (Some(2), Some(expected)));
     assert_eq!(check(&["--compat=ghostunnel"], &[&files[..1], &socket].concat()).0, Some(2));
+    // A password in a variable is seen by nobody else, so nothing is said of it.
+    let store = pki.folder.path().join("own.p12");
+    let parts = ["-inkey", pki.certs()[3], "-in", pki.certs()[1], "-out", text(&store), "-passout", "pass:one"];
+    super::support::pki::openssl(&[&["pkcs12", "-export"][..], &parts].concat());
+    let archive = [("KEYSTORE_PATH", text(&store)), ("KEYSTORE_PASS", "one"), ("CACERT_PATH", ca)];
+    let (code, said) = check(&["--compat=ghostunnel"], &archive);
+    assert!(code == Some(0) && !said.contains("WARN"), "{said}");
 }
 
 #[test]
