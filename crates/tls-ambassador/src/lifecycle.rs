@@ -5,6 +5,7 @@
 //!                          -> exit 0, or exit 4 when --grace is over first
 //! ```
 
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -261,9 +262,17 @@ fn bind(config: &DoorConfig) -> Result<(Vec<Bound>, Vec<SocketFile>), Error> {
     for listen in config.pairs.iter().map(|pair| &pair.listen) {
         let bind = if config.ghostunnel { Listen::bind_beside_others } else { Listen::bind };
         let mut one = bind(listen, config.threads).map_err(|error| {
-            let hint = match listen {
-                Listen::Tcp(_) => "another container of the pod may have the port: they share one network",
-                Listen::Unix { .. } => "its folder must be there and writable, and nothing but a socket in its place",
+            let hint = match (listen, error.kind()) {
+                (Listen::Unix { .. }, _) => {
+                    "its folder must be there and writable, and nothing but a socket in its place"
+                }
+                (Listen::Tcp(_), ErrorKind::PermissionDenied) => {
+                    "take a port above 1023, which everybody may; a Service's targetPort leads there"
+                }
+                (Listen::Tcp(_), ErrorKind::AddrNotAvailable) => {
+                    "this pod has no such address; :PORT is all that it has"
+                }
+                _ => "another container of the pod may have the port: they share one network",
             };
             Error::failed(format!("cannot listen on {listen}")).caused_by(error).hint(hint)
         })?;

@@ -135,6 +135,17 @@ fn flags_that_contradict_each_other_are_named() {
 }
 
 #[test]
+fn an_address_that_the_pod_has_not_is_told_as_that() {
+    let pki = pki();
+    // TEST-NET-1 (RFC 5737) is nobody's.
+    let base = ["server", "--listen", "192.0.2.1:9200", "--target", "127.0.0.1:1", "--admin-listen", "127.0.0.1:0"];
+    let exit = run(&[&base[..], &pki.certs(), &["--disable-authentication"]].concat());
+    let expected = "error: cannot listen on 192.0.2.1:9200: Cannot assign requested address (os error 99)\n\
+                    hint: this pod has no such address; :PORT is all that it has\n";
+    assert_eq!((exit.code, exit.stderr.as_str()), (Some(1), expected));
+}
+
+#[test]
 fn flags_of_ghostunnel_for_what_is_not_there_are_refused_by_name() {
     let check =
         |flag: &str, why: &str| refused(&[flag, "x"], &format!("error: {}: {why}", flag.split('=').next().unwrap()));

@@ -269,6 +269,16 @@ fn l09_as_nobody_without_any_right_it_starts_and_names_a_key_that_it_may_not_rea
         private.display()
     );
     assert_eq!((exit.code, exit.stderr.lines().next()), (Some(2), Some(expected.as_str())), "{}", exit.stderr);
+    // Where containers may not have low ports, as on a plain machine.
+    if std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        .is_ok_and(|least| least.trim() == "1024")
+    {
+        let exit = start(&readable, 443, 0).wait_within(PATIENCE);
+        let lines: Vec<&str> = exit.stderr.lines().collect();
+        let expected = "error: cannot listen on 127.0.0.1:443: Permission denied (os error 13)";
+        assert_eq!((exit.code, lines[0]), (Some(1), expected), "{}", exit.stderr);
+        assert!(lines[1].starts_with("hint: take a port above 1023"), "{}", exit.stderr);
+    }
     let (port, admin) = (kit_test::free_port(), kit_test::free_port());
     let door = Door { process: start(&readable, port, admin), port, admin: ([127, 0, 0, 1], admin).into() }.ready();
     assert_eq!(door.stop().code, Some(0));
