@@ -4,7 +4,7 @@
 //! in a bit map, under a lock of the whole process: a tenth of what HTTP/2 costs in instructions. Here a thread that asks for
 //! it with [`keep`] lays small blocks that it gives back on a shelf of its own, one stack for each size, and takes the next from there.
 //!
-//! The sizes are those of musl, so that no block is larger than without this. A shelf holds at most [`MOST`] bytes of each size;
+//! The sizes are those of musl, so that no block is larger than without this. A shelf holds at most [`MOST`] bytes of each size, or one block;
 //! what does not fit goes back to the C library, as does everything on threads without a shelf, and the shelf when [`Kept`] is dropped.
 
 #![expect(unsafe_code, reason = "an allocator cannot be safe code; HTTP/2 has a twelfth fewer instructions with it")]
@@ -14,14 +14,14 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr;
 
-/// Most bytes of each size that a shelf holds.
-const MOST: u16 = 8192;
+/// Most bytes of each size that a shelf holds; of what is larger, one block.
+const MOST: u16 = 4096;
 /// musl's unit. Of each block it needs 4 bytes itself.
 const UNIT: usize = 16;
-/// What musl's size classes have for the caller, up to 2 KiB. Larger blocks are few.
-const SIZES: [u16; 24] = [
+/// What musl's size classes have for the caller, up to the first that holds a record of TLS.
+const SIZES: [u16; 37] = [
     12, 28, 44, 60, 76, 92, 108, 124, 140, 156, 188, 236, 284, 316, 396, 492, 572, 668, 796, 1004, 1148, 1340, 1628,
-    2028,
+    2028, 2332, 2716, 3260, 4076, 4668, 5436, 6540, 8172, 9340, 10908, 13084, 16364, 18700,
 ];
 const LARGEST: usize = SIZES[SIZES.len() - 1] as usize;
 /// Every block is given for this alignment, which the C library keeps without being told.
@@ -52,6 +52,11 @@ thread_local! {
     static SHELF: [Stack; SIZES.len()] = const { [const { Stack { top: Cell::new(ptr::null_mut()), room: Cell::new(0) } }; SIZES.len()] };
 }
 
+/// How many blocks of a size a shelf holds.
+fn room(size: u16) -> u16 {
+    (MOST / size).max(1)
+}
+
 /// Has the thread that called [`keep`] keep its blocks.
 #[derive(Debug)]
 pub(crate) struct Kept(PhantomData<*mut u8>);
@@ -60,7 +65,7 @@ pub(crate) struct Kept(PhantomData<*mut u8>);
 pub(crate) fn keep() -> Kept {
     SHELF.with(|shelf| {
         for (stack, size) in shelf.iter().zip(SIZES) {
-            stack.room.set(MOST / size);
+            stack.room.set(room(size));
         }
     });
     Kept(PhantomData)
@@ -210,7 +215,7 @@ mod tests {
 
     fn shelved() -> usize {
         SHELF.with(|shelf| {
-            let held = |(stack, size): (&Stack, u16)| usize::from((MOST / size).wrapping_sub(stack.room.get()));
+            let held = |(stack, size): (&Stack, u16)| usize::from(room(size).wrapping_sub(stack.room.get()));
             shelf.iter().zip(SIZES).map(held).sum()
         })
     }
@@ -227,7 +232,7 @@ mod tests {
             let many: Vec<Box<[u8; 1000]>> = (0..50).map(|_| Box::new([3; 1000])).collect();
             drop(many);
             let held = SHELF.with(|shelf| shelf[19].room.get());
-            assert_eq!((SIZES[19], held), (1004, 0), "8 of them, no more");
+            assert_eq!((SIZES[19], held), (1004, 0), "4 of them, no more");
             drop((again, kept));
             SHELF.with(|shelf| {
                 assert!(shelf.iter().all(|stack| stack.top.get().is_null() && stack.room.get() == 0));
@@ -244,7 +249,7 @@ mod tests {
             for zeroed in [false, true] {
                 let mut bytes = if zeroed { vec![0_u8; 3] } else { vec![0; 0] };
                 let mut expected = bytes.len();
-                for round in 0_u16..6000 {
+                for round in 0_u16..20_000 {
                     bytes.push(u8::try_from(round % 251).unwrap_or_default());
                     expected += 1;
                     if round % 500 == 499 {
@@ -252,7 +257,7 @@ mod tests {
                     }
                 }
                 assert_eq!(bytes.len(), expected);
-                let tail = &bytes[expected - 6000..];
+                let tail = &bytes[expected - 20_000..];
                 assert!(tail.iter().enumerate().all(|(at, byte)| usize::from(*byte) == at % 251));
                 bytes.truncate(10);
                 bytes.shrink_to_fit();
@@ -266,7 +271,7 @@ mod tests {
     fn what_is_zeroed_is_zero_though_it_was_used() {
         let body = || {
             let _kept = keep();
-            for size in [1, 12, 13, 500, LARGEST, LARGEST + 1] {
+            for size in [1, 12, 13, 500, 5000, LARGEST, LARGEST + 1] {
                 drop(vec![0xff_u8; size]);
                 assert!(vec![0_u8; size].iter().all(|byte| *byte == 0), "{size}");
             }

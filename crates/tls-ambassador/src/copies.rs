@@ -16,7 +16,7 @@
 use core::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_storeu_si128};
 
 /// From here on the string instruction's start-up time is small beside the copy.
-const LONG: usize = 768;
+const LONG: usize = 4096;
 
 /// One half of a step.
 const HALF: usize = size_of::<__m128i>();
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_the_same_and_touches_nothing_beside() {
-        let from = bytes(2048);
+        let from = bytes(2 * LONG);
         for count in LENGTHS.chain(LONGER) {
             for (at, to_at) in [(0, 0), (1, 0), (3, 5), (16, 9)] {
                 let mut to = vec![0xee; count + 64];
