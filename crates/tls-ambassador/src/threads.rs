@@ -150,7 +150,7 @@ async fn accept<D: Serve>(listener: Listener, door: Rc<D>, shared: Shared) {
                 }
                 Err(error) => {
                     shared.metrics.accept_errors.inc();
-                    tracing::warn!(%error, "cannot accept a connection");
+                    crate::journal::not_accepted(&error);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
