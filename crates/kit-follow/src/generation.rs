@@ -277,7 +277,7 @@ impl Generation {
     /// Whether nothing was read of this round, so that what is unknown may be what the file held before. What is compressed
     /// can as well be a file that came later, unless this one is known to have been truncated.
     pub(crate) fn may_have_held(&self, compressed: bool) -> bool {
-        self.stream.is_none() && self.offset == self.begin && (!compressed || self.round > 0)
+        self.kind == Kind::Log && self.stream.is_none() && self.offset == self.begin && (!compressed || self.round > 0)
     }
 
     /// Whether a truncation was noticed, so that it goes on with a line that ends a copy; a copy of such a file does.

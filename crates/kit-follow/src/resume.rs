@@ -395,6 +395,13 @@ impl Candidate {
         Facts::at(&self.path).is_ok_and(|facts| facts.identity.same(self.facts.identity))
     }
 
+    /// Whether a compressed file has taken the place of this one: it kept the name.
+    pub(crate) fn was_compressed(&self) -> bool {
+        let mut compressed = self.path.clone().into_os_string();
+        compressed.push(".gz");
+        !self.path.exists() && std::path::Path::new(&compressed).exists()
+    }
+
     /// Whether the file begins as gzip does.
     pub(crate) fn is_compressed(file: &File) -> bool {
         gz::is_gzip(file).unwrap_or(false)
