@@ -5,7 +5,9 @@ what, protocol = sys.argv[1:3]
 
 
 def say(**facts):
-    print(json.dumps(facts), flush=True)
+    # One call: print() writes the line's end by itself, and another thread's line may come between.
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
 
 
 def lines(stream):
