@@ -105,6 +105,12 @@ impl<S: Sink> Engine<S> {
         learn(&ages, &mut followed.numbers);
     }
 
+    /// Learns which names the files have that are open. What is new is found by the next look.
+    pub(crate) fn look_at_names(&mut self, target: usize) -> Result<(), FollowError> {
+        self.targets[target].generations.iter_mut().for_each(|one| one.name = None);
+        self.scan(target, &mut Vec::new()).map(drop)
+    }
+
     /// Whether every name that was there still was when its file was opened.
     fn scan(&mut self, target: usize, found: &mut Vec<Candidate>) -> Result<bool, FollowError> {
         if matches!(self.config.siblings, Siblings::None) {

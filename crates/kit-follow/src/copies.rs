@@ -265,6 +265,11 @@ impl<S: Sink> Engine<S> {
     /// A copy becomes a generation, read from `offset` on.
     fn adopt(&mut self, target: usize, at: usize, offset: u64) -> Result<(), FollowError> {
         let links = self.behind_symlink(target);
+        let file = &self.targets[target].copies[at].file;
+        if self.watcher.is_none() && !file.has_its_name() && !file.was_compressed() {
+            // Names have moved on since it was found, and tell only where all are of one time.
+            self.look_at_names(target)?;
+        }
         let copy = self.targets[target].copies.remove(at);
         let Some(Copy { file: candidate, looked, beside, .. }) = copy else { return Ok(()) };
         let by_name = self.place_by_name(target, &candidate);

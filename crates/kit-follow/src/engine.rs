@@ -110,6 +110,8 @@ impl<S: Sink> Engine<S> {
         if let Some((target, number)) = self.in_flight {
             match self.targets[target].position(number) {
                 Some(at) => match self.advance(target, at, u64::MAX, 0)? {
+                    // Its line goes on in a copy: nothing may come between.
+                    Step::More if self.in_flight.is_some() => return Ok(Step::More),
                     Step::Dry | Step::More => {}
                     other => return Ok(other),
                 },
@@ -301,13 +303,14 @@ impl<S: Sink> Engine<S> {
 
     /// Moves the current batch, or, where it is one long line for a sink that reads, feeds it in pieces.
     fn hand_over_batch(&mut self, target: usize, at: usize) -> Result<Step, FollowError> {
-        let moves = self.sink.moves();
+        let (moves, mut first) = (self.sink.moves(), true);
         while self.targets[target].generations[at].in_batch() {
             let followed = &mut self.targets[target];
             let generation = &mut followed.generations[at];
+            let waited = std::mem::take(&mut first) && self.in_flight == Some((target, generation.number));
             self.in_flight = Some((target, generation.number));
             // What stood still in a batch, stopped or behind a slow reader, may find other content in its place.
-            if generation.is_stale().map_err(FollowError::Read)? {
+            if generation.is_stale(waited).map_err(FollowError::Read)? {
                 self.truncated(target, at)?;
                 return Ok(Step::More);
             }
@@ -332,9 +335,9 @@ impl<S: Sink> Engine<S> {
             let followed = &mut self.targets[target];
             let generation = &mut followed.generations[at];
             if bytes == 0 {
-                // The file is shorter than it was: the next look tells why.
-                generation.cancel_batch();
-                break;
+                // The file is shorter than it was. The rest of a line that is going out lies in a copy, if anywhere.
+                self.truncated(target, at)?;
+                return Ok(Step::More);
             }
             generation.advance(bytes as u64);
             followed.bytes_read.inc_by(bytes as u64);

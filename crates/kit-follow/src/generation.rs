@@ -453,9 +453,10 @@ impl Generation {
     }
 
     /// Before bytes of a batch are moved: whether it stood still since the last time, and the content is another by now.
-    pub(crate) fn is_stale(&mut self) -> io::Result<bool> {
+    /// `waited`: the output took nothing more before.
+    pub(crate) fn is_stale(&mut self, waited: bool) -> io::Result<bool> {
         let before = std::mem::replace(&mut self.checked, Instant::now());
-        Ok(self.checked - before >= STALE && self.is_other_content()?)
+        Ok((waited || self.checked - before >= STALE) && self.is_other_content()?)
     }
 
     fn look_far(&mut self, bounds: Bounds, buffer: &mut [u8]) -> io::Result<Look> {
