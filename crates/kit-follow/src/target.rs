@@ -195,7 +195,8 @@ impl Target {
     /// The name of what is left of a file that has none any more: a copy of its content.
     fn name_of_copy(&self, generation: &Generation) -> Option<&OsStr> {
         let is_live = self.live().is_some_and(|live| live.number == generation.number);
-        self.copies.iter().find(|copy| !is_live && copy.is_of(generation))?.file.path.file_name()
+        let mut copies = self.copies.iter().filter(|copy| !is_live && copy.is_of(generation));
+        copies.find(|copy| copy.file.has_its_name())?.file.path.file_name()
     }
 
     /// Whether the births of files under names of their own show that the numbers in these rise.
