@@ -266,7 +266,7 @@ impl<S: Sink> Engine<S> {
     fn adopt(&mut self, target: usize, at: usize, offset: u64) -> Result<(), FollowError> {
         let links = self.behind_symlink(target);
         let file = &self.targets[target].copies[at].file;
-        if self.watcher.is_none() && !file.has_its_name() && !file.was_compressed() {
+        if self.watcher.is_none() && !file.keeps_its_name() {
             // Names have moved on since it was found, and tell only where all are of one time.
             self.look_at_names(target)?;
         }

@@ -284,7 +284,7 @@ impl<S: Sink> Engine<S> {
         offset: u64,
         kind: Kind,
     ) -> Result<&mut Generation, FollowError> {
-        let named = found.has_its_name() || found.was_compressed();
+        let named = found.keeps_its_name();
         self.insert(target, at, found.file, &found.facts, offset, kind, None)?;
         let generation = &mut self.targets[target].generations[at];
         generation.name = found.path.file_name().filter(|_| named).map(OsStr::to_owned);

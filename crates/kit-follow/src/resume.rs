@@ -395,11 +395,11 @@ impl Candidate {
         Facts::at(&self.path).is_ok_and(|facts| facts.identity.same(self.facts.identity))
     }
 
-    /// Whether a compressed file has taken the place of this one: it kept the name.
-    pub(crate) fn was_compressed(&self) -> bool {
+    /// Whether that name still tells its age: a compressed file that has taken its place kept the name.
+    pub(crate) fn keeps_its_name(&self) -> bool {
         let mut compressed = self.path.clone().into_os_string();
         compressed.push(".gz");
-        !self.path.exists() && std::path::Path::new(&compressed).exists()
+        self.has_its_name() || (!self.path.exists() && std::path::Path::new(&compressed).exists())
     }
 
     /// Whether the file begins as gzip does.

@@ -166,8 +166,7 @@ impl Target {
     /// Where a rotated file of which no event told belongs among the generations by its name: before the first that has a
     /// younger one. `None` where no name can be compared with it.
     pub(crate) fn place_by_name(&self, candidate: &Candidate) -> Option<usize> {
-        let tells = candidate.origin.is_none() && (candidate.has_its_name() || candidate.was_compressed());
-        let name = candidate.path.file_name().filter(|_| tells)?;
+        let name = candidate.path.file_name().filter(|_| candidate.origin.is_none() && candidate.keeps_its_name())?;
         let mut after = None;
         for (at, generation) in self.generations.iter().enumerate() {
             let other = generation.name.as_deref().or_else(|| self.name_of_copy(generation));

@@ -77,9 +77,7 @@ pub(crate) fn unreachable(door: &DoorConfig, peer: &dyn Display, target: &Target
 
 /// A handshake failed. `line` is what the other side is to us.
 pub(crate) fn refused(door: &DoorConfig, peer: &dyn Display, listener: &str, reason: &'static str, refusal: &Refusal) {
-    let Some(left_out) = (!door.hush.handshake_errors).then(|| FAILURES.may_say(now(), LINES)).flatten() else {
-        return;
-    };
+    let Some(left_out) = handshake_line(door) else { return };
     let owner = refusal.certificate.as_deref().map(|der| (PeerIdentity::parse(der).ok(), fingerprint(der)));
     let (subject, fingerprint) = match &owner {
         Some((leaf, fingerprint)) => (leaf.as_ref().map(|leaf| leaf.subject.as_str()), Some(fingerprint.as_str())),
@@ -87,7 +85,6 @@ pub(crate) fn refused(door: &DoorConfig, peer: &dyn Display, listener: &str, rea
     };
     let offered = refusal.hello.as_ref().map(|hello| hello.versions.as_str());
     let sni = refusal.sni();
-    let left_out = (left_out > 0).then_some(left_out);
     tracing::info!(
         %peer, listener, reason, sni, offered, subject, fingerprint, left_out, error = %Said(&refusal.error),
         "error on TLS handshake"
@@ -110,19 +107,13 @@ impl Display for Said<'_> {
 
 /// The server ended a session that looked well to us: what it thinks of our certificate comes after the handshake in TLS 1.3.
 pub(crate) fn ended(door: &DoorConfig, peer: &dyn Display, target: &Target, listener: &str, error: &dyn Display) {
-    let Some(left_out) = (!door.hush.handshake_errors).then(|| FAILURES.may_say(now(), LINES)).flatten() else {
-        return;
-    };
-    let left_out = (left_out > 0).then_some(left_out);
+    let Some(left_out) = handshake_line(door) else { return };
     tracing::warn!(%peer, %target, listener, left_out, %error, "the server ended the session");
 }
 
 /// Something failed before there could be a handshake.
 pub(crate) fn not_begun(door: &DoorConfig, peer: &dyn Display, listener: &str, error: &dyn Display) {
-    let Some(left_out) = (!door.hush.handshake_errors).then(|| FAILURES.may_say(now(), LINES)).flatten() else {
-        return;
-    };
-    let left_out = (left_out > 0).then_some(left_out);
+    let Some(left_out) = handshake_line(door) else { return };
     tracing::info!(%peer, listener, left_out, %error, "error before TLS");
 }
 
@@ -133,13 +124,17 @@ fn fingerprint(der: &[u8]) -> String {
 
 /// A connection could not be taken from the kernel: no descriptors, no memory. Tried again many times a second, by every thread.
 pub(crate) fn not_accepted(error: &dyn Display) {
-    let Some(left_out) = ACCEPTS.may_say(now(), 1) else { return };
-    let left_out = (left_out > 0).then_some(left_out);
+    let Some(left_out) = ACCEPTS.line() else { return };
     tracing::warn!(%error, left_out, "cannot accept a connection");
 }
 
-static FAILURES: Throttle = Throttle::new();
-static ACCEPTS: Throttle = Throttle::new();
+static FAILURES: Throttle = Throttle::new(LINES);
+static ACCEPTS: Throttle = Throttle::new(1);
+
+/// As [`Throttle::line`], for a line about a handshake.
+fn handshake_line(door: &DoorConfig) -> Option<Option<u64>> {
+    if door.hush.handshake_errors { None } else { FAILURES.line() }
+}
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
@@ -147,22 +142,29 @@ fn now() -> u64 {
 
 /// Counts lines of one second. Races between threads may let a line too many through, which is no harm.
 struct Throttle {
+    /// Lines in one second.
+    most: u64,
     second: AtomicU64,
     said: AtomicU64,
     left_out: AtomicU64,
 }
 
 impl Throttle {
-    const fn new() -> Self {
-        Self { second: AtomicU64::new(0), said: AtomicU64::new(0), left_out: AtomicU64::new(0) }
+    const fn new(most: u64) -> Self {
+        Self { most, second: AtomicU64::new(0), said: AtomicU64::new(0), left_out: AtomicU64::new(0) }
     }
 
-    /// `None` where the line is to be left out, because this second has had `most` of them, else how many were left out before it.
-    fn may_say(&self, now: u64, most: u64) -> Option<u64> {
+    /// `None` where a line is to be left out now, else how many were left out before it, if any.
+    fn line(&self) -> Option<Option<u64>> {
+        self.may_say(now()).map(|left_out| (left_out > 0).then_some(left_out))
+    }
+
+    /// `None` where the line is to be left out, because this second has had enough of them, else how many were left out before it.
+    fn may_say(&self, now: u64) -> Option<u64> {
         if self.second.swap(now, Ordering::Relaxed) != now {
             self.said.store(0, Ordering::Relaxed);
         }
-        if self.said.fetch_add(1, Ordering::Relaxed) < most {
+        if self.said.fetch_add(1, Ordering::Relaxed) < self.most {
             return Some(self.left_out.swap(0, Ordering::Relaxed));
         }
         self.left_out.fetch_add(1, Ordering::Relaxed);
@@ -176,10 +178,11 @@ mod tests {
 
     #[test]
     fn a_flood_becomes_a_few_lines_that_tell_how_many_were_left_out() {
-        let throttle = Throttle::new();
-        let said = (0..1000).filter(|_| throttle.may_say(5, LINES).is_some()).count();
+        let throttle = Throttle::new(LINES);
+        let said = (0..1000).filter(|_| throttle.may_say(5).is_some()).count();
         assert_eq!(said, 10);
-        assert_eq!((throttle.may_say(6, LINES), throttle.may_say(6, LINES)), (Some(990), Some(0)));
-        assert_eq!((throttle.may_say(7, 1), throttle.may_say(7, 1), throttle.may_say(8, 1)), (Some(0), None, Some(1)));
+        assert_eq!((throttle.may_say(6), throttle.may_say(6)), (Some(990), Some(0)));
+        let one = Throttle::new(1);
+        assert_eq!((one.may_say(7), one.may_say(7), one.may_say(8)), (Some(0), None, Some(1)));
     }
 }
