@@ -3,7 +3,7 @@
 use std::fs;
 
 use xtask::bench::results::Results;
-use xtask::bench::{date, init, readme, tail, tls};
+use xtask::bench::{LEAST_ROUNDS, date, init, readme, tail, tls};
 
 use crate::workspace::root;
 
@@ -13,7 +13,7 @@ fn check(tool: &str, name: &str, table: impl Fn(&Results) -> String) {
     let results: Results = serde_json::from_str(&raw).unwrap();
     let block = readme::block(&root().join(format!("crates/{tool}/README.md")), name).unwrap();
     assert_eq!(block, table(&results).trim(), "run `cargo xtask bench {name}`, or restore the table");
-    assert!(results.rounds >= 5, "medians of fewer rounds are noise");
+    assert!(results.rounds >= LEAST_ROUNDS, "medians of fewer rounds are noise");
 }
 
 #[test]

@@ -20,6 +20,9 @@ use crate::image::{Arch, binary};
 use crate::workspace;
 use results::Results;
 
+/// Medians of fewer rounds are noise and stand in no README.
+pub const LEAST_ROUNDS: usize = 5;
+
 /// Which measurement.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -64,8 +67,12 @@ fn ours(tool: &str, given: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Writes the raw results to `tests/bench/NAME.json` and the table into the tool's README.
+/// Writes the raw results to `tests/bench/NAME.json` and the table into the tool's README, if there were rounds enough.
 fn publish(tool: &str, name: &str, results: &Results, table: &str) -> anyhow::Result<()> {
+    if results.rounds < LEAST_ROUNDS {
+        eprintln!("fewer than {LEAST_ROUNDS} rounds: the table in {tool}'s README stays as it was");
+        return Ok(());
+    }
     let raw = workspace::root().join(format!("tests/bench/{name}.json"));
     fs::create_dir_all(raw.parent().context("a path with a parent")?)?;
     fs::write(&raw, serde_json::to_string_pretty(results)? + "\n")?;

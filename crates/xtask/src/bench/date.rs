@@ -34,7 +34,7 @@ const EPOCH: [&str; 6] = ["-i", "%d/%m/%YT%T", "--from-zone", "Europe/Paris", "-
 /// How to measure.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Rounds; tables show medians
+    /// Rounds; tables show medians, and fewer than 5 write no file
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Measure this date-adapter instead of building the one that ships

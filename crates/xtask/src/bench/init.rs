@@ -27,7 +27,7 @@ const GATE_BYTES: u64 = 2_000_000;
 /// How to measure.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Rounds; tables show medians
+    /// Rounds; tables show medians, and fewer than 5 write no file
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Measure this init-writer instead of building the one that ships

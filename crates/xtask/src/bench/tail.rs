@@ -20,7 +20,7 @@ use subjects::Subject;
 /// How to measure.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Rounds; tables show medians
+    /// Rounds; tables show medians, and fewer than 5 write no file
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Measure this log-tailer instead of building the one that ships

@@ -29,7 +29,7 @@ use load::{Load, Shake};
 /// How to measure.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Rounds; tables show medians
+    /// Rounds; tables show medians, and fewer than 5 write no file
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Measure this tls-ambassador instead of building the one that ships
