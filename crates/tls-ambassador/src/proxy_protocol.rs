@@ -87,10 +87,11 @@ async fn read_line(socket: &mut (impl AsyncRead + Unpin), mut line: Vec<u8>) -> 
 /// # Errors
 /// Anything else.
 pub fn parse_line(line: &[u8]) -> io::Result<Addresses> {
-    let text = line.strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok());
-    let mut words = text.unwrap_or_default().split(' ');
+    let text = line.strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok()).unwrap_or_default();
+    let mut words = text.split(' ');
     let malformed = || refused("the PROXY line is malformed");
-    if words.next() != Some("PROXY") {
+    // Whoever ends a line at a bare line feed would find a second one behind it, which an UNKNOWN line would hide here.
+    if text.contains(['\r', '\n']) || words.next() != Some("PROXY") {
         return Err(malformed());
     }
     let family = words.next().unwrap_or_default();

@@ -8,13 +8,15 @@ fn a_line_is_read_only_when_it_is_whole_and_sane() {
     assert_eq!(addresses, Some(("192.0.2.1:1111".parse().unwrap(), "192.0.2.2:443".parse().unwrap())));
     assert!(parse_line(b"PROXY TCP6 ::1 ::2 1 2\r\n").unwrap().is_some());
     assert_eq!(parse_line(b"PROXY UNKNOWN\r\n").unwrap(), None);
-    let bad: [&[u8]; 7] = [
+    let bad: [&[u8]; 9] = [
         b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 443",
         b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 65536\r\n",
         b"PROXY TCP4 ::1 ::2 1 2\r\n",
         b"PROXY TCP6 192.0.2.1 192.0.2.2 1 2\r\n",
         b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2 3\r\n",
         b"PROXY UDP4 192.0.2.1 192.0.2.2 1 2\r\n",
+        b"PROXY UNKNOWN ::1\nPROXY TCP6 ::1 ::2 1 2\r\n",
+        b"PROXY UNKNOWN \r ::1\r\n",
         b"GET / HTTP/1.1\r\n",
     ];
     for line in bad {
