@@ -18,12 +18,7 @@ fn split(authority: &[u8]) -> Option<(&[u8], Option<u16>)> {
         address.parse::<std::net::Ipv6Addr>().ok()?;
         (&inside[..end], &inside[end + 1..])
     } else {
-        let end = memchr::memchr(b':', authority).unwrap_or(authority.len());
-        let host = &authority[..end];
-        if host.is_empty() || !is_registered_name(host) {
-            return None;
-        }
-        (host, &authority[end..])
+        authority.split_at(registered_name(authority).filter(|length| *length > 0)?)
     };
     match rest.split_first() {
         None => Some((host, None)),
@@ -33,27 +28,53 @@ fn split(authority: &[u8]) -> Option<(&[u8], Option<u16>)> {
 }
 
 fn parse_port(port: &[u8]) -> Option<u16> {
-    if port.is_empty() || port.len() > 5 || !port.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(port).ok()?.parse().ok().filter(|port| *port != 0)
+    let port = if port.len() > 5 { None } else { decimal(port) };
+    port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
 }
 
-fn is_registered_name(host: &[u8]) -> bool {
-    let mut bytes = host.iter();
-    while let Some(byte) = bytes.next() {
-        let fine = match byte {
-            b'%' => bytes.next().is_some_and(u8::is_ascii_hexdigit) && bytes.next().is_some_and(u8::is_ascii_hexdigit),
-            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {
-                true
-            }
-            byte => byte.is_ascii_alphanumeric(),
-        };
-        if !fine {
-            return false;
-        }
+/// The number that `text` writes in 1 to 19 digits and nothing else.
+pub fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > 19 {
+        return None;
     }
-    true
+    let mut number = 0;
+    for byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+    }
+    Some(number)
+}
+
+/// What a name consists of besides percent signs with two digits behind each.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 128u8 {
+        plain[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+            );
+        byte += 1;
+    }
+    plain
+};
+
+/// How long the name is with which `authority` begins; only a colon can follow it.
+fn registered_name(authority: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(byte) = authority.get(at) {
+        at += match byte {
+            byte if PLAIN[usize::from(*byte)] => 1,
+            b':' => break,
+            b'%' if authority.get(at + 1..at + 3)?.iter().all(u8::is_ascii_hexdigit) => 3,
+            _ => return None,
+        };
+    }
+    Some(at)
 }
 
 #[cfg(test)]

@@ -65,6 +65,7 @@ pub(crate) fn pump<E: Engine>(engine: &mut E, incoming: &mut [u8], plain: &mut V
     let mut used = 0;
     loop {
         let UnbufferedStatus { mut discard, state, .. } = engine.process(&mut incoming[used..]);
+        let is_data = matches!(state, Ok(ConnectionState::ReadTraffic(_)));
         let outcome = match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
                 match traffic.next_record() {
@@ -91,7 +92,9 @@ pub(crate) fn pump<E: Engine>(engine: &mut E, incoming: &mut [u8], plain: &mut V
             }
         };
         used += discard;
-        if let Some(outcome) = outcome {
+        // Behind data, where neither side has more: rustls would look once more, and say so too.
+        let over = is_data && used == incoming.len() && !engine.state().wants_write();
+        if let Some(outcome) = outcome.or(over.then_some(Ok(false))) {
             return Progress { used, outcome };
         }
     }

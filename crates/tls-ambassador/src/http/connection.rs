@@ -16,7 +16,7 @@ use super::gate::{self, Denial};
 use super::metrics::Method;
 use super::pool::Pool;
 use super::reply::{self, Advice};
-use super::request::{MAX_HEADERS, Refusal, Request, Scan, refuse};
+use super::request::{MAX_HEADERS, Refusal, Request, Scan, ends_a_head, refuse};
 use super::timers::Deadline;
 use super::trailers;
 use super::worker::Http;
@@ -91,7 +91,7 @@ impl Connection {
         loop {
             let next = match self.head().await {
                 // Boxed: an idle connection has no request under way, and room for one would be 1.1 KB.
-                Ok(length) => Box::pin(self.request(length)).await,
+                Ok(within) => Box::pin(self.request(within)).await,
                 Err(NoHead::Over) => return self.close().await,
                 Err(NoHead::Refused(refusal)) => {
                     let entry = self.http.entry(&self.caller, "HTTP/1.1", None);
@@ -119,7 +119,7 @@ impl Connection {
         }
     }
 
-    /// The length of the next head, all of which lies in the inbox then.
+    /// Within how many bytes the next head ends, all of which lie in the inbox then.
     async fn head(&mut self) -> Result<usize, NoHead> {
         let mut scan = Scan::default();
         let mut blank = 0;
@@ -130,6 +130,9 @@ impl Connection {
         let most = self.http.config.max_header_bytes;
         loop {
             let bytes = self.inbox.bytes();
+            if bytes.len() <= most && ends_a_head(bytes) {
+                return Poll::Ready(Ok(bytes.len()));
+            }
             match scan.head_length(bytes) {
                 Ok(Some(2)) if *blank < BLANK_LINES => {
                     *blank += 1;
@@ -163,10 +166,10 @@ impl Connection {
         }
     }
 
-    async fn request(&mut self, length: usize) -> Next {
+    async fn request(&mut self, within: usize) -> Next {
         let began = Instant::now();
         let mut out = self.http.buffers.text();
-        let mut plan = match self.plan(length, &mut out).await {
+        let mut plan = match self.plan(within, &mut out).await {
             Ok(plan) => plan,
             Err((mut denial, method)) => {
                 self.http.buffers.give_text(&mut out);
@@ -179,11 +182,11 @@ impl Connection {
         next
     }
 
-    /// Judges the head of `length` bytes, moves it and what came of the body from the inbox to `out`.
-    async fn plan(&mut self, length: usize, out: &mut Vec<u8>) -> Result<Plan, (Denied, Method)> {
+    /// Judges the head that ends `within` so many bytes, moves it and what came of the body from the inbox to `out`.
+    async fn plan(&mut self, within: usize, out: &mut Vec<u8>) -> Result<Plan, (Denied, Method)> {
         let mut first = true;
         loop {
-            match self.plan_now(length, out, std::mem::take(&mut first)) {
+            match self.plan_now(within, out, std::mem::take(&mut first)) {
                 Ok(plan) => return Ok(plan),
                 Err((Verdict::Denied(denied), method)) => return Err((denied, method)),
                 Err((Verdict::KeyWanted(issuer), _)) => self.http.await_key(issuer).await,
@@ -191,11 +194,11 @@ impl Connection {
         }
     }
 
-    fn plan_now(&mut self, length: usize, out: &mut Vec<u8>, first: bool) -> Result<Plan, (Verdict, Method)> {
+    fn plan_now(&mut self, within: usize, out: &mut Vec<u8>, first: bool) -> Result<Plan, (Verdict, Method)> {
         let mut slots = [const { std::mem::MaybeUninit::uninit() }; MAX_HEADERS];
-        let bytes = self.inbox.bytes();
-        let head = &bytes[..length];
-        let request = Request::parse(head, &mut slots, &self.http.config.strip).map_err(|refusal| {
+        let bytes = &self.inbox.bytes()[..within];
+        let read = Request::read(bytes, &mut slots, &self.http.config.strip);
+        let (request, length) = read.map_err(|refusal| {
             let entry = self.http.entry(&self.caller, "HTTP/1.1", None);
             (Verdict::Denied(Denied { entry, ..Denied::fatal(refusal) }), Method::Other)
         })?;
@@ -204,7 +207,8 @@ impl Connection {
             self.http.entry(&self.caller, if request.old { "HTTP/1.0" } else { "HTTP/1.1" }, Some(&request));
         let to_head = request.method == "HEAD";
         let usable = request.facts.keep_alive && request.facts.body.is_done();
-        let mut extra = self.http.buffers.text();
+        // Most requests need nothing here.
+        let mut extra = Vec::new();
         let counted = if first { gate::count(&self.http, &self.caller, &request) } else { Ok(()) };
         let admitted = counted.and_then(|()| gate::admit(&self.http, &self.caller, &request, &mut extra));
         let mut admitted = admitted.map_err(|denial| {
@@ -221,7 +225,7 @@ impl Connection {
             let replaced = entry.admitted(admitted.name(&self.caller), &mut extra);
             admitted.drop_also(replaced);
         }
-        forward::request_head(out, Some(head), &request, &admitted.added(&self.caller, &extra));
+        forward::request_head(out, Some(&bytes[..length]), &request, &admitted.added(&self.caller, &extra));
         let mut plan = Plan {
             body: request.facts.body,
             body_bytes: 0,
@@ -237,7 +241,6 @@ impl Connection {
             entry,
         };
         drop(admitted);
-        self.http.buffers.give_text(&mut extra);
         let taken = self.first_of_body(length, &mut plan, out).map_err(|refusal| {
             let entry = plan.entry.take();
             (Verdict::Denied(Denied { entry, ..Denied::fatal(refusal) }), method)

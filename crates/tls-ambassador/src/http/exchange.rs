@@ -352,26 +352,18 @@ impl<'c> Exchange<'c> {
     /// Sends on what lies in the block: heads rewritten, body bytes as they are, both in one write.
     fn pass_on(&mut self, cx: &mut Context<'_>) -> Result<(), Outcome> {
         let mut reply = Vec::new();
-        while let Stage::Head(scan) = &mut self.stage {
-            let Some(block) = self.block.as_deref() else { return Ok(()) };
-            let bytes = &block[self.start..self.end];
-            let length = match scan.head_length(bytes) {
-                Ok(Some(length)) => length,
-                Ok(None) if reply.is_empty() => return Ok(()),
-                Ok(None) => break,
-                Err(_) => return Err(self.refused(refuse(502, "the app's response is malformed"))),
-            };
-            if reply.capacity() == 0 {
-                reply = self.client.http.buffers.text();
+        // Bytes in front of `start` that go on too: a head that needs no change lies before its body already.
+        let mut as_is = 0;
+        while let Stage::Head(_) = &self.stage {
+            match self.head(&mut reply).map_err(|refusal| self.refused(refusal))? {
+                Some(kept) => as_is = kept,
+                None if reply.is_empty() => return Ok(()),
+                None => break,
             }
-            if let Err(refusal) = self.head(length, &mut reply) {
-                return Err(self.refused(refusal));
-            }
-            self.start += length;
         }
         let (taken, passed) = self.pass_body(&mut reply)?;
-        let body =
-            self.block.as_deref().and_then(|block| block.get(self.start..self.start + passed)).unwrap_or_default();
+        let through = self.start - as_is..self.start + passed;
+        let body = self.block.as_deref().and_then(|block| block.get(through)).unwrap_or_default();
         let tail = if taken > passed && matches!(self.stage, Stage::Over) { self.tail() } else { Vec::new() };
         let parts = [reply.as_slice(), body, tail.as_slice()];
         // Several parts are joined first, so one is given alone.
@@ -442,13 +434,25 @@ impl<'c> Exchange<'c> {
         tail
     }
 
-    /// Reads one head of `length` bytes and writes what goes on to `reply`.
-    fn head(&mut self, length: usize, reply: &mut Vec<u8>) -> Result<(), Refusal> {
+    /// Takes one head, unless it is not whole yet, and tells how many bytes of it go on as they are: all, or none where
+    /// what goes on was written to `reply`.
+    fn head(&mut self, reply: &mut Vec<u8>) -> Result<Option<usize>, Refusal> {
+        const MALFORMED: Refusal = refuse(502, "the app's response is malformed");
+        let Stage::Head(scan) = &mut self.stage else { return Ok(None) };
         let block = self.block.as_deref().unwrap_or_default();
-        let head = &block[self.start..self.start + length];
+        let mut bytes = &block[self.start..self.end];
+        // One that comes in pieces is not read anew with each of them.
+        if !scan.is_fresh() {
+            let Some(length) = scan.head_length(bytes).map_err(|_| MALFORMED)? else { return Ok(None) };
+            bytes = &bytes[..length];
+        }
         let mut slots = [const { std::mem::MaybeUninit::uninit() }; MAX_HEADERS];
-        let mut response = Response::parse(head, &mut slots, self.plan.to_head)
-            .map_err(|_| refuse(502, "the app's response is malformed"))?;
+        let read = Response::read(bytes, &mut slots, self.plan.to_head).map_err(|_| MALFORMED)?;
+        let Some((mut response, length)) = read else {
+            return scan.head_length(bytes).map_or(Err(MALFORMED), |_| Ok(None));
+        };
+        let head = &bytes[..length];
+        self.start += length;
         if response.status == 101 {
             let agreed = match (&self.plan.upgrade, response.upgrade) {
                 (Some(asked), Some(index)) => response.headers[index].value.eq_ignore_ascii_case(asked),
@@ -460,7 +464,7 @@ impl<'c> Exchange<'c> {
             forward::response_head(reply, head, &response, Connection::Upgrade);
             self.status = 101;
             self.stage = Stage::Over;
-            return Ok(());
+            return Ok(Some(0));
         }
         if response.is_interim() {
             // 100 is relayed once and only to a client that waits for it; others (103) to any that can know them.
@@ -469,7 +473,7 @@ impl<'c> Exchange<'c> {
                 forward::response_head(reply, head, &response, Connection::Silent);
             }
             self.stage = Stage::Head(Scan::default());
-            return Ok(());
+            return Ok(Some(0));
         }
         self.status = response.status;
         self.heard = self.client.http.shared.log.as_ref().map(|_| Instant::now());
@@ -486,8 +490,14 @@ impl<'c> Exchange<'c> {
             (false, true) => Connection::KeepAlive,
             (false, false) => Connection::Silent,
         };
-        forward::response_head(reply, head, &response, connection);
+        let as_is = forward::is_as_it_goes_on(head, &response, connection);
+        if !as_is {
+            if reply.capacity() == 0 {
+                *reply = self.client.http.buffers.text();
+            }
+            forward::response_head(reply, head, &response, connection);
+        }
         self.stage = if response.body.is_done() { Stage::Over } else { Stage::Body(response.body) };
-        Ok(())
+        Ok(Some(if as_is { length } else { 0 }))
     }
 }

@@ -28,17 +28,20 @@ pub struct Added<'a> {
 /// Appends the head to send to the app. `head` is the block that `request` was parsed from; without one (HTTP/2) the
 /// headers are written one by one.
 pub fn request_head(out: &mut Vec<u8>, head: Option<&[u8]>, request: &Request<'_, '_>, added: &Added<'_>) {
-    out.extend_from_slice(request.method.as_bytes());
-    out.push(b' ');
-    if request.bare {
-        out.push(b'/');
+    let line_as_is = added.target.is_none() && head.is_some_and(|head| asks_in_our_words(head, request));
+    if !line_as_is {
+        out.extend_from_slice(request.method.as_bytes());
+        out.push(b' ');
+        if request.bare {
+            out.push(b'/');
+        }
+        out.extend_from_slice(added.target.unwrap_or(request.target).as_bytes());
+        out.extend_from_slice(if request.old { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
+        if let (true, Some(authority)) = (request.rewrite_host, request.authority) {
+            line(out, b"Host", authority);
+        }
     }
-    out.extend_from_slice(added.target.unwrap_or(request.target).as_bytes());
-    out.extend_from_slice(if request.old { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
-    if let (true, Some(authority)) = (request.rewrite_host, request.authority) {
-        line(out, b"Host", authority);
-    }
-    copy_headers(out, head, request.headers, request.facts.dropped | added.dropped);
+    copy_headers(out, head, request.headers, request.facts.dropped | added.dropped, line_as_is);
     if let Some(index) = request.facts.upgrade {
         out.extend_from_slice(b"Connection: upgrade\r\n");
         line(out, b"Upgrade", request.headers[index].value);
@@ -52,6 +55,16 @@ pub fn request_head(out: &mut Vec<u8>, head: Option<&[u8]>, request: &Request<'_
     out.extend_from_slice(added.request);
     out.extend_from_slice(added.claims);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Whether the first line is the method, a space, the target that goes on, and 11 bytes that only the version can be.
+fn asks_in_our_words(head: &[u8], request: &Request<'_, '_>) -> bool {
+    let target = request.method.len() + 1;
+    !request.bare
+        && !request.rewrite_host
+        && place_of(head, request.method) == 0
+        && place_of(head, request.target) == target
+        && start_of(head, request.headers, 0) == target + request.target.len() + " HTTP/1.1\r\n".len()
 }
 
 /// What the client is told about its connection.
@@ -74,7 +87,7 @@ pub fn response_head(out: &mut Vec<u8>, head: &[u8], response: &Response<'_, '_>
     out.push(b' ');
     out.extend_from_slice(response.reason.as_bytes());
     out.extend_from_slice(b"\r\n");
-    copy_headers(out, Some(head), response.headers, response.dropped);
+    copy_headers(out, Some(head), response.headers, response.dropped, false);
     match connection {
         Connection::Silent => {}
         Connection::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
@@ -87,6 +100,14 @@ pub fn response_head(out: &mut Vec<u8>, head: &[u8], response: &Response<'_, '_>
         }
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Whether [`response_head`] would write `head` as it stands.
+pub fn is_as_it_goes_on(head: &[u8], response: &Response<'_, '_>, connection: Connection) -> bool {
+    connection == Connection::Silent
+        && response.dropped == 0
+        && head.starts_with(b"HTTP/1.1 ")
+        && start_of(head, response.headers, 0) == "HTTP/1.1 200 \r\n".len() + response.reason.len()
 }
 
 /// `status` as three digits.
@@ -103,7 +124,8 @@ pub fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn copy_headers(out: &mut Vec<u8>, head: Option<&[u8]>, headers: &[Header<'_>], dropped: u128) {
+/// Appends the headers that are not `dropped`, and before them, with `line_too`, the first line of `head` as it is.
+fn copy_headers(out: &mut Vec<u8>, head: Option<&[u8]>, headers: &[Header<'_>], dropped: u128, line_too: bool) {
     let Some(head) = head else {
         for (index, header) in headers.iter().enumerate() {
             if dropped >> index & 1 == 0 {
@@ -112,23 +134,31 @@ fn copy_headers(out: &mut Vec<u8>, head: Option<&[u8]>, headers: &[Header<'_>], 
         }
         return;
     };
-    // A header's line starts at its name and ends where the next name, or the empty line, starts.
-    let start_of = |index: usize| match headers.get(index) {
-        Some(header) => (header.name.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize),
-        None => head.len() - 2,
-    };
+    let mut start = if line_too { 0 } else { start_of(head, headers, 0) };
     let mut index = 0;
-    while index < headers.len() {
-        let kept = (!dropped >> index).trailing_zeros() as usize;
-        // `kept` dropped headers come first; then a run of kept ones.
-        index += kept;
-        let run = (dropped >> index.min(127)).trailing_zeros() as usize;
-        let end = (index + run).min(headers.len());
-        if index < end {
-            out.extend_from_slice(head.get(start_of(index)..start_of(end)).unwrap_or_default());
+    loop {
+        // A run of kept headers, then one of dropped headers.
+        index += (dropped >> index.min(127)).trailing_zeros() as usize;
+        let end = start_of(head, headers, index);
+        if start < end {
+            out.extend_from_slice(head.get(start..end).unwrap_or_default());
         }
-        index = end;
+        if index >= headers.len() {
+            return;
+        }
+        index += (!dropped >> index).trailing_zeros() as usize;
+        start = start_of(head, headers, index);
     }
+}
+
+/// A header's line starts at its name and ends where the next name, or the empty line, starts.
+fn start_of(head: &[u8], headers: &[Header<'_>], index: usize) -> usize {
+    headers.get(index).map_or(head.len() - 2, |header| place_of(head, header.name))
+}
+
+/// Where `part` lies in `head`; nowhere in it if it is no part of it.
+fn place_of(head: &[u8], part: &str) -> usize {
+    (part.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize)
 }
 
 #[cfg(test)]
@@ -214,5 +244,27 @@ mod tests {
         let mut out = Vec::new();
         response_head(&mut out, head, &response, Connection::Close);
         assert_eq!(out, b"HTTP/1.1 200 Fine\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    }
+
+    #[test]
+    fn a_head_goes_on_as_it_is_only_where_it_would_be_written_so() {
+        for (head, as_is) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true),
+            ("HTTP/1.1 200 \r\nA:b \r\nContent-Length: 0\r\n\r\n", true),
+            ("HTTP/1.1 304 Not Modified\r\n\r\n", true),
+            ("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", false),
+            ("HTTP/1.1 200 \u{e9}\r\nContent-Length: 0\r\n\r\n", false),
+            ("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n", false),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nKeep-Alive: 5\r\n\r\n", false),
+            ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", false),
+        ] {
+            let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+            let response = Response::parse(head.as_bytes(), &mut slots, false).unwrap();
+            let mut out = Vec::new();
+            response_head(&mut out, head.as_bytes(), &response, Connection::Silent);
+            assert_eq!(is_as_it_goes_on(head.as_bytes(), &response, Connection::Silent), as_is, "{head:?}");
+            assert_eq!(out == head.as_bytes(), as_is, "{head:?}");
+            assert!(!is_as_it_goes_on(head.as_bytes(), &response, Connection::Close), "{head:?}");
+        }
     }
 }

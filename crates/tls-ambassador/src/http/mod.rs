@@ -7,8 +7,8 @@
 //! Not promised: caching, routing, compression, retries of anything that might have had an effect.
 //!
 //! ```text
-//! TlsStream -> Scan -> Request::parse -> gate::admit -> forward::request_head -> app
-//!          <------- forward::response_head <- Response::parse <- Exchange <------+
+//! TlsStream -> Scan -> Request::read -> gate::admit -> forward::request_head -> app
+//!          <------- forward::response_head <- Response::read <- Exchange <------+
 //! ```
 //! Everything up to `forward` is pure. `gate` is the one function that both protocols ask.
 

@@ -35,6 +35,12 @@ pub enum Class {
 
 /// The class of the header called `name`.
 pub fn classify(name: &[u8]) -> Class {
+    // As nearly everybody writes what nearly every message has.
+    match name {
+        b"Host" | b"host" => return Class::Host,
+        b"Content-Length" | b"content-length" => return Class::ContentLength,
+        _ => {}
+    }
     let is = |known: &str| same_name(name, known.as_bytes());
     match name.len() {
         2 if is("te") => Class::HopByHop,
@@ -46,12 +52,12 @@ pub fn classify(name: &[u8]) -> Class {
         9 if is("forwarded") => Class::Forwarding,
         10 if is("connection") => Class::Connection,
         10 if is("keep-alive") => Class::HopByHop,
-        14 if is("content-length") => exactly(name, b"content-length", Class::ContentLength),
+        14 if is("content-length") => exactly(name, Class::ContentLength),
         14 if is("http2-settings") => Class::HopByHop,
         15 if is("x-forwarded-for") => Class::Forwarding,
         16 if is("x-forwarded-host") || is("x-forwarded-port") => Class::Forwarding,
         16 if is("proxy-connection") => Class::HopByHop,
-        17 if is("transfer-encoding") => exactly(name, b"transfer-encoding", Class::TransferEncoding),
+        17 if is("transfer-encoding") => exactly(name, Class::TransferEncoding),
         17 if is("x-forwarded-proto") => Class::Forwarding,
         18 if is("proxy-authenticate") => Class::HopByHop,
         19 if is("proxy-authorization") => Class::HopByHop,
@@ -59,8 +65,8 @@ pub fn classify(name: &[u8]) -> Class {
     }
 }
 
-fn exactly(name: &[u8], known: &[u8], class: Class) -> Class {
-    if name.eq_ignore_ascii_case(known) { class } else { Class::Disguised }
+fn exactly(name: &[u8], class: Class) -> Class {
+    if name.contains(&b'_') { Class::Disguised } else { class }
 }
 
 /// Whether `name` is `known` (lower case, hyphens) for a server that folds case and underscores.
@@ -69,8 +75,18 @@ pub fn same_name(name: &[u8], known: &[u8]) -> bool {
 }
 
 fn fold(byte: u8) -> u8 {
-    if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
+    FOLDED[usize::from(byte)]
 }
+
+const FOLDED: [u8; 256] = {
+    let mut folded = [0; 256];
+    let mut byte = 0;
+    while byte < folded.len() {
+        folded[byte] = if byte == b'_' as usize { b'-' } else { (byte as u8).to_ascii_lowercase() };
+        byte += 1;
+    }
+    folded
+};
 
 /// Names and name prefixes, for one quick "is this among them".
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! A request head, read strictly: what two servers could read in two ways is refused, never passed on.
 //!
-//! [`Scan`] finds the end of a head as bytes arrive, [`Request::parse`] reads a whole one, and [`inspect`] judges a list
+//! [`Scan`] finds the end of a head as bytes arrive, [`Request::read`] reads a whole one, and [`inspect`] judges a list
 //! of headers; HTTP/2 requests pass through [`inspect`] too, so that both fronts have one opinion. Everything here is
 //! pure: bytes in, facts or a [`Refusal`] out. The rules are those of RFC 9112 and RFC 9110 with every "may" taken as
 //! "no" where servers are known to differ: both Content-Length and Transfer-Encoding, any coding but `chunked`,
@@ -65,6 +65,30 @@ impl Scan {
         self.seen = bytes.len();
         Ok(None)
     }
+
+    /// Nothing was looked at yet.
+    pub fn is_fresh(&self) -> bool {
+        self.seen == 0
+    }
+}
+
+/// Whether a head is known to end within `bytes` without a look at its lines: what comes in one piece mostly ends with one.
+pub fn ends_a_head(bytes: &[u8]) -> bool {
+    bytes.ends_with(b"\r\n\r\n") && !begins_empty(bytes)
+}
+
+fn begins_empty(bytes: &[u8]) -> bool {
+    matches!(bytes.first(), Some(b'\r' | b'\n'))
+}
+
+/// Whether a head that httparse has read begins with its first line, and every line ends in CR and LF. It passes over empty
+/// lines in front, takes LF alone for an end, and takes LF nowhere else.
+pub fn ends_lines_in_full(head: &[u8], headers: &[Header<'_>]) -> bool {
+    let begins_line = |header: &Header<'_>| {
+        let before = head.get(..(header.name.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize));
+        before.is_some_and(|before| before.ends_with(b"\r\n"))
+    };
+    !begins_empty(head) && head.ends_with(b"\r\n\r\n") && headers.iter().all(begins_line)
 }
 
 /// A request head that may be passed on.
@@ -126,16 +150,32 @@ impl<'h, 'b> Request<'h, 'b> {
     /// # Errors
     /// The answer to give; the connection cannot be used further.
     pub fn parse(head: &'b [u8], slots: &'h mut Slots<'b>, stripped: &NameSet) -> Result<Request<'h, 'b>, Refusal> {
+        let (request, length) = Request::read(head, slots, stripped)?;
+        if length == head.len() { Ok(request) } else { Err(bad("incomplete request head")) }
+    }
+
+    /// Reads the head at the front of `bytes`, all of which is there, and tells its length.
+    ///
+    /// # Errors
+    /// As for [`Request::parse`].
+    pub fn read(
+        bytes: &'b [u8],
+        slots: &'h mut Slots<'b>,
+        stripped: &NameSet,
+    ) -> Result<(Request<'h, 'b>, usize), Refusal> {
         let mut parsed = httparse::Request::new(&mut []);
-        match parsed.parse_with_uninit_headers(head, slots) {
-            Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        let length = match parsed.parse_with_uninit_headers(bytes, slots) {
+            Ok(httparse::Status::Complete(length)) => length,
             Ok(_) => return Err(bad("incomplete request head")),
             Err(error) => return Err(refusal_of(error)),
-        }
+        };
         let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
             return Err(bad("incomplete request line"));
         };
         let headers: &'h [Header<'b>] = parsed.headers;
+        if !ends_lines_in_full(&bytes[..length], headers) {
+            return Err(bad("bare line feed"));
+        }
         if matches!(method, "CONNECT" | "TRACE") {
             return Err(refuse(405, "method not allowed"));
         }
@@ -149,16 +189,9 @@ impl<'h, 'b> Request<'h, 'b> {
         if let (true, Some(index)) = (rewrite_host, facts.host) {
             facts.dropped |= 1 << index;
         }
-        Ok(Request {
-            method,
-            target: path,
-            bare,
-            old: minor == 0,
-            authority: authority.or(host),
-            rewrite_host,
-            headers,
-            facts,
-        })
+        let authority = authority.or(host);
+        let old = minor == 0;
+        Ok((Request { method, target: path, bare, old, authority, rewrite_host, headers, facts }, length))
     }
 }
 
@@ -381,11 +414,7 @@ fn is_upgrade(value: &[u8]) -> bool {
 
 /// Digits only, at most 63 bits.
 pub fn content_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let length: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
-    (length <= i64::MAX as u64).then_some(length)
+    authority::decimal(value).filter(|length| *length <= i64::MAX as u64)
 }
 
 #[cfg(test)]

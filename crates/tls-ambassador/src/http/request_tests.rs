@@ -205,3 +205,25 @@ fn a_head_is_found_whatever_the_split() {
     }
     assert_eq!(scan.head_length(head), Ok(Some(27)));
 }
+
+#[test]
+fn f09_a_head_that_came_in_one_piece_is_read_as_strictly() {
+    let read = |bytes: &str| {
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let set = NameSet::identity([]);
+        assert!(ends_a_head(bytes.as_bytes()), "{bytes:?}");
+        Request::read(bytes.as_bytes(), &mut slots, &set).map(|(_, length)| length).map_err(|refusal| refusal.reason)
+    };
+    assert_eq!(read("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), Ok(27));
+    assert_eq!(read("GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\n\r\n"), Ok(27), "the first of two");
+    for bare in [
+        "GET / HTTP/1.1\nHost: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\nA: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\n\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\n\nGET /admin HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\n\nGET /admin HTTP/1.1\r\n\r\n",
+    ] {
+        assert_eq!(read(bare), Err("bare line feed"), "{bare:?}");
+    }
+    assert!(!ends_a_head(b"") && !ends_a_head(b"\r\n\r\n") && !ends_a_head(b"\nGET / HTTP/1.1\r\n\r\n"));
+}

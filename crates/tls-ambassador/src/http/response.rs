@@ -7,7 +7,7 @@ use httparse::Header;
 
 use super::framing::Framing;
 use super::names::{Class, classify, same_name};
-use super::request::{Slots, content_length, options};
+use super::request::{Slots, content_length, ends_lines_in_full, options};
 
 /// What is wrong with a response head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,12 +39,28 @@ impl<'h, 'b> Response<'h, 'b> {
     /// # Errors
     /// The response cannot be delimited or is not HTTP/1.x.
     pub fn parse(head: &'b [u8], slots: &'h mut Slots<'b>, to_head: bool) -> Result<Response<'h, 'b>, Malformed> {
+        match Response::read(head, slots, to_head)? {
+            Some((response, length)) if length == head.len() => Ok(response),
+            _ => Err(Malformed("invalid response head")),
+        }
+    }
+
+    /// Reads the head at the front of `bytes` and tells its length; None: not all of it is there.
+    ///
+    /// # Errors
+    /// As for [`Response::parse`].
+    pub fn read(
+        bytes: &'b [u8],
+        slots: &'h mut Slots<'b>,
+        to_head: bool,
+    ) -> Result<Option<(Response<'h, 'b>, usize)>, Malformed> {
         let mut parsed = httparse::Response::new(&mut []);
         let config = httparse::ParserConfig::default();
-        match config.parse_response_with_uninit_headers(&mut parsed, head, slots) {
-            Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-            _ => return Err(Malformed("invalid response head")),
-        }
+        let length = match config.parse_response_with_uninit_headers(&mut parsed, bytes, slots) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(_) => return Err(Malformed("invalid response head")),
+        };
         let (Some(status), Some(minor)) = (parsed.code, parsed.version) else {
             return Err(Malformed("invalid status line"));
         };
@@ -52,6 +68,9 @@ impl<'h, 'b> Response<'h, 'b> {
             return Err(Malformed("invalid status"));
         }
         let headers: &'h [Header<'b>] = parsed.headers;
+        if !ends_lines_in_full(&bytes[..length], headers) {
+            return Err(Malformed("bare line feed"));
+        }
         let mut response = Response {
             status,
             reason: parsed.reason.unwrap_or_default(),
@@ -62,7 +81,7 @@ impl<'h, 'b> Response<'h, 'b> {
             upgrade: None,
         };
         response.inspect(minor == 0, to_head)?;
-        Ok(response)
+        Ok(Some((response, length)))
     }
 
     /// 1xx: another head follows.
