@@ -265,7 +265,7 @@ impl FollowArgs {
             head: usize::try_from(fingerprint_size).unwrap_or(1024),
             partial: partial.0,
             line_ends: LineEnds::Always(LineEnd::Newline),
-            // The process is ended half a second after its grace; the summary must be out before.
+            // The process is ended soon after its grace; the summary must be out before.
             grace,
             drain_quiet,
             drain_min,

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use crate::request::Outcome;
 use crate::{Common, Context, Environment, Error, Shutdown, Tool, Trigger, exit, logs, request};
 
-/// What a run gets on top of its grace to report by itself what was left, before it is cut off.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// What a run gets on top of its grace to report by itself what was left, before it is cut off. Half a second was too short for a
+/// process that shares two cores with thirty others.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Runs an asynchronous tool on one current-thread runtime and returns its exit code.
 ///
