@@ -341,8 +341,9 @@ impl<S: Sink> Engine<S> {
         };
         let reason = if ours.is_some() { "copytruncate" } else { "overwritten" };
         self.stats.lost(reason, seen.saturating_sub(copied.max(offset)));
-        let whole = ours.map(|copy| &self.targets[target].copies[copy].file).filter(|copy| !copy.compressed);
-        let whole = whole.map(|copy| copy.file.try_clone()).transpose().map_err(FollowError::Read)?;
+        let whole = ours.map(|copy| &self.targets[target].copies[copy].file);
+        let whole = whole.map(|copy| Ok((copy.file.try_clone()?, copy.compressed)));
+        let whole = whole.transpose().map_err(FollowError::Read)?;
         let head = self.config.head;
         let generation = &mut self.targets[target].generations[at];
         generation.cancel_batch();
@@ -395,7 +396,7 @@ impl<S: Sink> Engine<S> {
     }
 
     /// Copies of what a generation held before it was truncated, shorter than what was read of it. `whole` is a copy that
-    /// holds all of that; without one only the beginning tells, and when they were made.
+    /// holds all of that, and whether it is compressed; without one only the beginning tells, and when they were made.
     fn forget_older_copies(
         &mut self,
         target: usize,
@@ -403,7 +404,7 @@ impl<S: Sink> Engine<S> {
         trace: &Trace,
         reads: Reads,
         first: &[u8],
-        whole: Option<&File>,
+        whole: Option<&(File, bool)>,
     ) -> Result<(), FollowError> {
         let Some(at) = self.targets[target].position(number) else { return Ok(()) };
         let round = self.targets[target].generations[at].round;
@@ -416,7 +417,10 @@ impl<S: Sink> Engine<S> {
             let part = match whole {
                 _ if !unjudged => Ok(false),
                 _ if reads.rule_out(&copy.file.file, size, copy.file.origin).map_err(FollowError::Read)? => Ok(false),
-                Some(whole) => alike(whole, &copy.file.file, size),
+                Some((whole, false)) => alike(whole, &copy.file.file, size),
+                // More than the beginning: other rounds may begin with the same banner.
+                Some((whole, true)) => Trace::take(&copy.file.file, copy.identity(), size, self.config.head)
+                    .and_then(|trace| gz::fits(whole, &trace)),
                 None if begins_with(first, &copy.file)? => Ok(true),
                 None => trace.head_fits(&copy.file.file),
             };

@@ -144,6 +144,26 @@ fn t47_an_equal_beginning_does_not_hide_a_truncation() {
 }
 
 #[test]
+fn t47_an_equal_beginning_does_not_make_the_next_copy_one_of_what_was_read() {
+    for way in WAYS {
+        let pod = Pod::new();
+        let banner = "=".repeat(1500) + "\n";
+        pod.append("f", format!("{banner}one\n"));
+        let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
+        tail.prints(format!("{banner}one\n"));
+        tail.stop();
+        pod.append("f", "two\n");
+        pod.copytruncate("f", "f-20261121-1");
+        pod.compress("f-20261121-1");
+        pod.append("f", format!("{banner}3\n"));
+        pod.copytruncate("f", "f-20261121-2");
+        pod.append("f", "four\n");
+        tail.go_on();
+        tail.prints(format!("{banner}one\ntwo\n{banner}3\nfour\n"));
+    }
+}
+
+#[test]
 fn t48_a_rewrite_in_place_of_the_same_size_is_read() {
     let pod = Pod::new();
     pod.append("f", "aaaa\n");
