@@ -1,6 +1,7 @@
 //! Which names are older generations or copies of a log, and in which order they were written.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -85,7 +86,7 @@ impl<'a> Age<'a> {
 /// One rule is used for the whole set, since rules that change from pair to pair need not be an order. The events come
 /// first, where they told of each file. Then births: they belong to the file, while names move on during the look. Coarse
 /// file system clocks make ties, which fall to the numbers in the names. Where births say nothing (unknown, or something
-/// is compressed) numbers or dates in the names decide, else the last writes.
+/// is compressed) numbers or dates in the names decide, and the last writes among names that cannot be compared.
 ///
 /// `direction` is what [`learn`] was told by these and earlier files.
 pub(crate) fn oldest_first(ages: &[Age<'_>], direction: Direction) -> Vec<usize> {
@@ -105,7 +106,27 @@ pub(crate) fn oldest_first(ages: &[Age<'_>], direction: Direction) -> Vec<usize>
     } else if by_name {
         order.sort_by_key(|at| (name_key(*at), ages[*at].modified));
     } else {
-        order.sort_by_key(|at| (ages[*at].modified, name_key(*at)));
+        order = merged(&names, ages, direction);
+    }
+    order
+}
+
+/// The order of names of several styles: each style has one of its own, and the last writes tell which of two styles is the
+/// next. A late line makes the last write of an old file young, so those of the files after it count for it too.
+fn merged(names: &[NameAge], ages: &[Age<'_>], direction: Direction) -> Vec<usize> {
+    let of_style = |style: Style| {
+        let mut rest: Vec<usize> = (0..names.len()).filter(|at| names[*at].style == style).collect();
+        match style {
+            Style::None => rest.sort_by_key(|at| ages[*at].modified),
+            _ => rest.sort_by_key(|at| (names[*at].key(direction), ages[*at].modified)),
+        }
+        VecDeque::from(rest)
+    };
+    let mut left = [Style::None, Style::Number, Style::Date, Style::Passing].map(of_style);
+    let written = |rest: &VecDeque<usize>| rest.iter().map(|at| ages[*at].modified).min();
+    let mut order = Vec::new();
+    while let Some(next) = left.iter_mut().filter(|rest| !rest.is_empty()).min_by_key(|rest| written(rest)) {
+        order.extend(next.pop_front());
     }
     order
 }
@@ -286,6 +307,9 @@ mod tests {
         assert_eq!(ordered(&ages), ["l-20261120.gz", "l-20261121.gz"], "dates rise");
         let ages = [age("l.b", None, 0, 5), age("l.a", None, 0, 3)];
         assert_eq!(ordered(&ages), ["l.a", "l.b"], "nothing but the last write is known");
+        let ages =
+            [age("l.3.gz", None, 8, 5), age("l-20261121", None, 2, 4), age("l.2", None, 6, 3), age("l.4", None, 1, 9)];
+        assert_eq!(ordered(&ages), ["l.4", "l.3.gz", "l.2", "l-20261121"], "a late line does not move l.4 behind l.3");
     }
 
     #[test]
