@@ -82,6 +82,16 @@ impl<S: Sink> Engine<S> {
         Ok(plain && self.begins_as_open(target, candidate)?)
     }
 
+    /// Whether a file holds all that was read of an open one.
+    pub(crate) fn holds_what_was_read(&self, target: usize, candidate: &Candidate) -> Result<bool, FollowError> {
+        for generation in self.targets[target].generations.iter().filter(|one| one.offset > 0) {
+            if fits(candidate, &generation.trace())? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// With `--encoding auto` the byte order mark decides what ends a line.
     pub(crate) fn learn_line_end(&mut self, target: usize, file: &File) -> Result<(), FollowError> {
         let mut mark = [0; 2];
@@ -201,7 +211,9 @@ impl<S: Sink> Engine<S> {
     fn take_up_copies(&mut self, target: usize, unmatched: Vec<(usize, Candidate, bool)>) -> Result<(), FollowError> {
         let mut before = 0;
         for (place, candidate, younger) in unmatched {
-            if candidate.facts.size == 0 || self.keeps_shadow(target, &candidate)? {
+            // The log may have been truncated since it was opened: then it begins with nothing of that any more.
+            let begins = candidate.facts.size == 0 || self.keeps_shadow(target, &candidate)?;
+            if begins || (younger && self.holds_what_was_read(target, &candidate)?) {
                 let newest = self.targets[target].next_number;
                 self.targets[target].copies.push_back(Copy::new(candidate, 0, (None, newest)));
             } else if younger {
