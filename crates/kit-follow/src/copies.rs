@@ -275,7 +275,7 @@ impl<S: Sink> Engine<S> {
         let by_name = self.place_by_name(target, &candidate);
         let followed = &mut self.targets[target];
         let place = match by_name {
-            Some(place) => followed.before_unread(place, candidate.compressed),
+            Some(place) => followed.before_unread(place, &candidate),
             None => place_by_age(followed, &candidate, looked, links),
         };
         // What had the log's name after this was found came after it, or goes on where it ends.

@@ -397,6 +397,10 @@ impl<S: Sink> Engine<S> {
             Class::Copy
         } else if born < newest {
             Class::History
+        } else if self.config.recover
+            && self.targets[target].may_be_of_truncated(candidate).map_err(FollowError::Read)?
+        {
+            Class::Copy
         } else {
             Class::Generation
         })

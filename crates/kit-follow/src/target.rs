@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -182,13 +183,27 @@ impl Target {
     }
 
     /// Where a copy belongs that has a place by its name: files before that which have no name, and of which nothing was read,
-    /// may have been truncated after they held it.
-    pub(crate) fn before_unread(&self, place: usize, compressed: bool) -> usize {
+    /// may have been truncated after they held it. That was their last write, or another one came later.
+    pub(crate) fn before_unread(&self, place: usize, copy: &Candidate) -> usize {
         let may_have_held = |at: &usize| {
             let one = &self.generations[*at];
-            one.name.is_none() && self.name_of_copy(one).is_none() && one.may_have_held(compressed)
+            let nameless = one.name.is_none() && self.name_of_copy(one).is_none();
+            nameless && one.may_have_held(copy.compressed) && one.modified() >= copy.facts.modified
         };
         (0..place).rev().take_while(may_have_held).last().unwrap_or(place)
+    }
+
+    /// Whether a file that may have had the log's name may as well be a copy of what an open one held until it was truncated:
+    /// that has no name any more, was made before and written after.
+    pub(crate) fn may_be_of_truncated(&self, candidate: &Candidate) -> io::Result<bool> {
+        let facts = &candidate.facts;
+        for one in self.generations.iter().filter(|one| one.name.is_none() && one.stream.is_none()) {
+            let around = one.identity.born <= facts.identity.born && one.modified() >= facts.modified;
+            if around && (one.round_now()? > one.round || (one.round > 0 && one.may_have_held(false))) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The name of what is left of a file that has none any more: a copy of its content.

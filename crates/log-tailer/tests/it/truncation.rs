@@ -117,6 +117,27 @@ fn t45_a_copy_comes_before_what_its_file_held_later_and_was_deleted_with() {
 }
 
 #[test]
+fn t45_two_copies_between_two_looks_come_before_what_their_file_held_at_last() {
+    for way in WAYS {
+        let pod = Pod::new();
+        pod.append("f", "one\n");
+        let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
+        tail.prints("one\n");
+        tail.stop();
+        pod.append("f", "two\n");
+        pod.copytruncate("f", "f-20261121-1");
+        pod.compress("f-20261121-1");
+        pod.append("f", "three\n");
+        pod.copytruncate("f", "f-20261121-2");
+        pod.append("f", "four\n");
+        pod.remove("f");
+        pod.append("f", "five\n");
+        tail.go_on();
+        tail.prints("one\ntwo\nthree\nfour\nfive\n");
+    }
+}
+
+#[test]
 fn t46_a_file_that_regrew_past_the_old_offset_is_read_from_its_beginning() {
     for way in WAYS {
         let pod = Pod::new();
