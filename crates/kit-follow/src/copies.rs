@@ -209,9 +209,11 @@ impl<S: Sink> Engine<S> {
             let grown = grown(copy, &known.trace).map_err(FollowError::Read)?;
             match (grown, known.copy) {
                 (false, _) => return Ok(Verdict::Known),
-                (true, false) => return Ok(Verdict::Grown(known.trace.offset)),
-                // Two copies may begin alike.
-                (true, true) => {}
+                (true, false) if !self.was_truncated_after(target, copy, known.trace.offset)? => {
+                    return Ok(Verdict::Grown(known.trace.offset));
+                }
+                // Two copies may begin alike, and so may a file that is closed and one that was truncated.
+                (true, _) => {}
             }
         }
         for known in followed.known.iter().filter(|known| fresh && !copy.compressed && !known.copy) {
@@ -220,6 +222,16 @@ impl<S: Sink> Engine<S> {
             }
         }
         Ok(Verdict::Unseen)
+    }
+
+    /// Whether a file holds what was read of an open one, more than `offset`, and that was truncated since.
+    fn was_truncated_after(&self, target: usize, copy: &Candidate, offset: u64) -> Result<bool, FollowError> {
+        for one in self.targets[target].generations.iter().filter(|one| one.stream.is_none() && one.offset > offset) {
+            if fits(copy, &one.trace())? && one.round_now().map_err(FollowError::Read)? > one.round {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Which generation's content is not what it was, although no look has told so yet. One that was written anew beyond

@@ -3,7 +3,9 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, Write};
 
-use crate::harness::{Pod, WAYS, with};
+use kit_test::eventually;
+
+use crate::harness::{PATIENCE, Pod, WAYS, with};
 
 #[test]
 fn t41_a_truncated_file_is_read_from_its_beginning() {
@@ -181,6 +183,28 @@ fn t47_an_equal_beginning_does_not_make_the_next_copy_one_of_what_was_read() {
         pod.append("f", "four\n");
         tail.go_on();
         tail.prints(format!("{banner}one\ntwo\n{banner}3\nfour\n"));
+    }
+}
+
+#[test]
+fn t47_an_equal_beginning_does_not_make_a_copy_one_of_a_closed_file_that_grew() {
+    for way in WAYS {
+        let pod = Pod::new();
+        let banner = "=".repeat(1500) + "\n";
+        pod.append("f", &banner);
+        let mut tail = pod.tail(&with(&["-n+1", "-F", "f", "--rotate-wait", "100ms"], way));
+        tail.prints(&banner);
+        let open = tail.descriptors();
+        pod.rename("f", "f-20261121-1");
+        pod.append("f", format!("{banner}one\ntwo\n"));
+        let before = format!("{banner}{banner}one\ntwo\n");
+        tail.prints(&before);
+        eventually("the first file to be closed", PATIENCE, || tail.descriptors() == open);
+        tail.stop();
+        pod.copytruncate("f", "f-20261121-2");
+        pod.append("f", "three\n");
+        tail.go_on();
+        tail.prints(before + "three\n");
     }
 }
 
