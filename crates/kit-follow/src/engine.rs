@@ -316,7 +316,8 @@ impl<S: Sink> Engine<S> {
             }
             let left = generation.batch_end - generation.offset;
             let moved = if moves {
-                match self.sink.splice(&followed.source, generation.file.as_fd(), generation.offset, left) {
+                let (file, holds) = (generation.file.as_fd(), || generation.holds_batch());
+                match self.sink.splice(&followed.source, file, (generation.offset, left), &holds) {
                     Ok(moved) => Some(moved),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Step::Blocked),
                     Err(error) if error.kind() == io::ErrorKind::Unsupported => None,
@@ -335,7 +336,7 @@ impl<S: Sink> Engine<S> {
             let followed = &mut self.targets[target];
             let generation = &mut followed.generations[at];
             if bytes == 0 {
-                // The file is shorter than it was. The rest of a line that is going out lies in a copy, if anywhere.
+                // The file is shorter than it was, or another. The rest of a line that is going out lies in a copy, if anywhere.
                 self.truncated(target, at)?;
                 return Ok(Step::More);
             }
@@ -378,7 +379,7 @@ impl<S: Sink> Engine<S> {
         let wanted = usize::try_from(left).unwrap_or(WINDOW).min(WINDOW);
         let window = &mut self.buffer[MARKER_BYTES..MARKER_BYTES + wanted];
         let read = crate::identity::read_at(&generation.file, window, generation.offset).map_err(FollowError::Read)?;
-        if read == 0 {
+        if read == 0 || !generation.holds_batch().map_err(FollowError::Read)? {
             return Ok(Ok(0));
         }
         let begins = generation.offset == generation.batch_start && !generation.continues;

@@ -459,6 +459,11 @@ impl Generation {
         Ok((waited || self.checked - before >= STALE) && self.is_other_content()?)
     }
 
+    /// After bytes of a batch were read: whether the file still holds that batch, so that these were its bytes.
+    pub(crate) fn holds_batch(&self) -> io::Result<bool> {
+        Ok(!self.holds_other(self.marker_at)?)
+    }
+
     fn look_far(&mut self, bounds: Bounds, buffer: &mut [u8]) -> io::Result<Look> {
         let begins = self.offset > 0 || self.head.bytes == 0 || self.trace().head_fits(&self.file)?;
         if !begins || !self.fits_marker()? {

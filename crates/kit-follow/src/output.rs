@@ -16,8 +16,8 @@ use tokio::io::unix::AsyncFd;
 enum Way {
     /// A pipe that takes RWF_NOWAIT (Linux 6.4).
     Pipe,
-    /// A pipe through a private one, from which a splice may fail instead of wait.
-    SplicedPipe(PrivatePipe),
+    /// A pipe through the private one, from which a splice may fail instead of wait.
+    SplicedPipe,
     /// `send` has a flag for it.
     Socket,
     /// A terminal opened once more: the new descriptor has flags of its own.
@@ -38,6 +38,8 @@ struct PrivatePipe {
 #[derive(Debug)]
 pub struct Output {
     way: Way,
+    /// Before a pipe: made at the start, so that descriptors cannot run out under way.
+    private: Option<PrivatePipe>,
     /// Registered with the runtime where it can be waited for.
     waited: Option<AsyncFd<OwnedFd>>,
     plain: Option<OwnedFd>,
@@ -50,6 +52,8 @@ pub struct Output {
 /// How long a pipe that flows is waited for in place: its reader has usually just woken up. Going through the runtime costs more
 /// than the 64 KiB that a pipe holds. One wait in vain, and the loop watches over everything again until bytes flow.
 const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
+const MOVE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
 /// The most that is handed to the kernel at once; also the size of a usual pipe.
 pub const WINDOW: usize = 64 * 1024;
@@ -71,10 +75,19 @@ impl Output {
         };
         let is_pipe = kind == FileType::Fifo;
         if matches!(way, Way::Plain) {
-            return Ok(Self { way, waited: None, plain: Some(descriptor), is_pipe, written: 0, flows: true });
+            return Ok(Self {
+                way,
+                private: None,
+                waited: None,
+                plain: Some(descriptor),
+                is_pipe,
+                written: 0,
+                flows: true,
+            });
         }
+        let private = is_pipe.then(|| PrivatePipe::new(descriptor.as_fd())).transpose()?;
         let waited = Some(registered(descriptor, Interest::WRITABLE | Interest::ERROR)?);
-        Ok(Self { way, waited, plain: None, is_pipe, written: 0, flows: true })
+        Ok(Self { way, private, waited, plain: None, is_pipe, written: 0, flows: true })
     }
 
     fn reopened(descriptor: impl AsFd) -> Option<OwnedFd> {
@@ -106,7 +119,9 @@ impl Output {
     /// # Errors
     /// When the output is no pipe or the kernel refuses.
     pub fn resize_pipe(&self, bytes: usize) -> io::Result<usize> {
-        Ok(rustix::pipe::fcntl_setpipe_size(self.descriptor()?, bytes)?)
+        let size = rustix::pipe::fcntl_setpipe_size(self.descriptor()?, bytes)?;
+        self.private.iter().for_each(|private| private.resize(size));
+        Ok(size)
     }
 
     /// Writes some of the bytes; `WouldBlock` when the reader must read first.
@@ -143,27 +158,26 @@ impl Output {
         if bytes.is_empty() {
             return Ok(0);
         }
+        if !self.flush()? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let written = match &mut self.way {
             Way::Pipe => {
                 let target = self.descriptor()?;
                 match rustix::io::pwritev2(target, &[IoSlice::new(bytes)], u64::MAX, ReadWriteFlags::NOWAIT) {
                     Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE | Errno::PERM) => {
-                        self.way = Way::SplicedPipe(PrivatePipe::new()?);
+                        self.way = Way::SplicedPipe;
                         return self.write_now(bytes);
                     }
                     other => other?,
                 }
             }
-            Way::SplicedPipe(private) => {
-                let target = self.waited.as_ref().ok_or(Errno::BADF)?.get_ref();
-                private.push(target.as_fd())?;
-                let written = rustix::io::write(&private.write, bytes)?;
-                private.held = written;
-                // What stays in the private pipe counts as written: `flush` tells when it is out.
-                match private.push(target.as_fd()) {
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                    _ => written,
-                }
+            Way::SplicedPipe => {
+                let private = self.private.as_mut().ok_or(Errno::BADF)?;
+                private.held = rustix::io::write(&private.write, bytes)?;
+                let written = private.held;
+                self.flush()?;
+                written
             }
             Way::Socket => rustix::net::send(self.descriptor()?, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?,
             Way::Terminal(own) => rustix::io::write(&*own, bytes)?,
@@ -175,24 +189,46 @@ impl Output {
 
     /// Moves bytes of a file to the pipe; `WouldBlock` when the reader must read first, 0 at the file's end.
     ///
+    /// They wait in a private pipe while `holds` is asked whether the file still holds what is meant: a file can be truncated
+    /// and written anew while its bytes are moved. Where it does not, they go nowhere and 0 is returned. What stays in the
+    /// private pipe counts as written: [`Self::flush`] tells when it is out.
+    ///
     /// # Errors
-    /// As [`Self::write`].
-    pub fn splice(&mut self, file: BorrowedFd<'_>, offset: u64, bytes: u64) -> io::Result<usize> {
-        let moved = self.splice_now(file, offset, bytes);
+    /// As [`Self::write`], and whatever `holds` says.
+    pub fn splice(
+        &mut self,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        bytes: u64,
+        holds: &dyn Fn() -> io::Result<bool>,
+    ) -> io::Result<usize> {
+        let moved = self.splice_now(file, offset, bytes, holds);
         if self.is_worth_a_moment(&moved)? {
-            return self.splice_now(file, offset, bytes);
+            return self.splice_now(file, offset, bytes, holds);
         }
         moved
     }
 
-    fn splice_now(&mut self, file: BorrowedFd<'_>, mut offset: u64, bytes: u64) -> io::Result<usize> {
+    fn splice_now(
+        &mut self,
+        file: BorrowedFd<'_>,
+        mut offset: u64,
+        bytes: u64,
+        holds: &dyn Fn() -> io::Result<bool>,
+    ) -> io::Result<usize> {
         if !self.flush()? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(1 << 30);
-        let target = self.descriptor()?;
-        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let moved = rustix::pipe::splice(file, Some(&mut offset), target, None, bytes, flags)?;
+        let private = self.private.as_mut().ok_or(Errno::INVAL)?;
+        let moved = rustix::pipe::splice(file, Some(&mut offset), &private.write, None, bytes, MOVE)?;
+        if !holds()? {
+            // The only way to empty a pipe without reading it.
+            self.private = Some(PrivatePipe::new(self.descriptor()?)?);
+            return Ok(0);
+        }
+        private.held = moved;
+        self.flush()?;
         self.written += moved as u64;
         Ok(moved)
     }
@@ -202,7 +238,7 @@ impl Output {
     /// # Errors
     /// As [`Self::write`].
     pub fn flush(&mut self) -> io::Result<bool> {
-        let Way::SplicedPipe(private) = &mut self.way else { return Ok(true) };
+        let Some(private) = self.private.as_mut().filter(|private| private.held > 0) else { return Ok(true) };
         let target = self.waited.as_ref().ok_or(Errno::BADF)?.get_ref();
         match private.push(target.as_fd()) {
             Ok(()) => Ok(true),
@@ -253,15 +289,21 @@ pub(crate) fn registered(descriptor: OwnedFd, interest: Interest) -> io::Result<
 }
 
 impl PrivatePipe {
-    fn new() -> io::Result<Self> {
+    /// As large as the pipe that it stands before, where that is allowed.
+    fn new(target: BorrowedFd<'_>) -> io::Result<Self> {
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        Ok(Self { read, write, held: 0 })
+        let private = Self { read, write, held: 0 };
+        rustix::pipe::fcntl_getpipe_size(target).into_iter().for_each(|size| private.resize(size));
+        Ok(private)
+    }
+
+    fn resize(&self, bytes: usize) {
+        let _ = rustix::pipe::fcntl_setpipe_size(&self.write, bytes);
     }
 
     fn push(&mut self, target: BorrowedFd<'_>) -> io::Result<()> {
         while self.held > 0 {
-            let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-            self.held -= rustix::pipe::splice(&self.read, None, target, None, self.held, flags)?;
+            self.held -= rustix::pipe::splice(&self.read, None, target, None, self.held, MOVE)?;
         }
         Ok(())
     }
@@ -312,8 +354,46 @@ mod tests {
     async fn a_private_pipe_stands_in_where_the_kernel_is_older() {
         let (reader, writer) = pipe();
         let mut output = Output::new(writer).unwrap();
-        output.way = Way::SplicedPipe(PrivatePipe::new().unwrap());
+        output.way = Way::SplicedPipe;
         every_byte_arrives(output, reader).await;
+    }
+
+    #[tokio::test]
+    async fn bytes_of_a_file_that_changed_meanwhile_go_nowhere() {
+        let (mut reader, writer) = pipe();
+        let mut output = Output::new(writer).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"one\ntwo\n", 0).unwrap();
+        assert_eq!(output.splice(file.as_fd(), 0, 4, &|| Ok(true)).unwrap(), 4);
+        assert_eq!(output.splice(file.as_fd(), 4, 4, &|| Ok(false)).unwrap(), 0);
+        assert_eq!(output.splice(file.as_fd(), 4, 4, &|| Ok(true)).unwrap(), 4);
+        assert_eq!((output.written(), output.flush().unwrap()), (8, true));
+        let mut seen = [0; 8];
+        reader.read_exact(&mut seen).unwrap();
+        assert_eq!(&seen, b"one\ntwo\n");
+    }
+
+    #[tokio::test]
+    async fn what_waits_in_the_private_pipe_comes_before_what_is_written_later() {
+        let (mut reader, writer) = pipe();
+        let mut output = Output::new(writer).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &vec![b'f'; 4 * WINDOW], 0).unwrap();
+        let mut moved = 0;
+        while let Ok(bytes) = output.splice(file.as_fd(), moved, WINDOW as u64, &|| Ok(true)) {
+            moved += bytes as u64;
+        }
+        assert!(!output.flush().unwrap(), "more is taken than the pipe holds");
+        assert_eq!(output.write(b"w").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let (mut seen, mut chunk) = (Vec::new(), vec![0; WINDOW]);
+        let mut written = false;
+        while seen.len() <= usize::try_from(moved).unwrap() {
+            let read = reader.read(&mut chunk).unwrap();
+            seen.extend_from_slice(&chunk[..read]);
+            let out = output.flush().unwrap();
+            written = written || (out && output.write(b"w").is_ok());
+        }
+        assert!(seen.iter().rposition(|byte| *byte == b'f') == Some(seen.len() - 2) && seen.ends_with(b"w"));
     }
 
     #[tokio::test]

@@ -84,12 +84,19 @@ pub trait Sink {
     }
 
     /// Moves bytes from a file to the output inside the kernel. `WouldBlock` where the output takes nothing now; fewer
-    /// bytes than asked are usual, 0 means that the file is shorter by now.
+    /// bytes than asked are usual, 0 means that the file is shorter or another by now. `holds` tells that: it is to be asked
+    /// once the bytes are taken and before the first of them goes out.
     ///
     /// # Errors
     /// As [`Self::take`].
-    fn splice(&mut self, source: &Source, file: BorrowedFd<'_>, offset: u64, bytes: u64) -> io::Result<usize> {
-        let _ = (source, file, offset, bytes);
+    fn splice(
+        &mut self,
+        source: &Source,
+        file: BorrowedFd<'_>,
+        (offset, bytes): (u64, u64),
+        holds: &dyn Fn() -> io::Result<bool>,
+    ) -> io::Result<usize> {
+        let _ = (source, file, offset, bytes, holds);
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -29,9 +29,15 @@ impl Sink for Either {
         matches!(self, Self::Raw(_))
     }
 
-    fn splice(&mut self, source: &Source, file: BorrowedFd<'_>, offset: u64, bytes: u64) -> io::Result<usize> {
+    fn splice(
+        &mut self,
+        source: &Source,
+        file: BorrowedFd<'_>,
+        range: (u64, u64),
+        holds: &dyn Fn() -> io::Result<bool>,
+    ) -> io::Result<usize> {
         match self {
-            Self::Raw(sink) => sink.splice(source, file, offset, bytes),
+            Self::Raw(sink) => sink.splice(source, file, range, holds),
             Self::Worked(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }

@@ -82,14 +82,20 @@ impl Sink for Raw {
         true
     }
 
-    fn splice(&mut self, source: &Source, file: BorrowedFd<'_>, offset: u64, bytes: u64) -> io::Result<usize> {
+    fn splice(
+        &mut self,
+        source: &Source,
+        file: BorrowedFd<'_>,
+        (offset, bytes): (u64, u64),
+        holds: &dyn Fn() -> io::Result<bool>,
+    ) -> io::Result<usize> {
         if self.copy || !self.output.is_pipe() {
             return Err(io::ErrorKind::Unsupported.into());
         }
         if !self.open(source)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let moved = self.output.splice(file, offset, bytes)?;
+        let moved = self.output.splice(file, offset, bytes, holds)?;
         self.written.inc_by(moved as u64);
         Ok(moved)
     }
