@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
 use crate::FollowError;
+use crate::candidate::{Candidate, Now, known_now};
 use crate::engine::Engine;
 use crate::generation::{Kind, is_regular, open};
 use crate::gz;
 use crate::identity::{Facts, Identity};
 use crate::names::Origin;
-use crate::reconcile::{Candidate, Now, known_now};
 use crate::siblings::{Age, Siblings, by_names, is_unreadable, learn, oldest_first};
 use crate::sink::Sink;
 use crate::target::Target;

@@ -22,13 +22,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::FollowError;
+use crate::candidate::{Candidate, begins_with, fits};
 use crate::engine::Engine;
 use crate::generation::{Generation, Kind, alike};
 use crate::gz;
 use crate::identity::{Facts, Identity, Trace};
 use crate::names::Origin;
 use crate::reads::Reads;
-use crate::reconcile::{Candidate, begins_with, fits};
 use crate::siblings::{Direction, names_rise};
 use crate::sink::Sink;
 use crate::target::Known;

@@ -18,6 +18,7 @@
 mod alarm;
 mod args;
 mod beside;
+mod candidate;
 mod checkpoints;
 mod closing;
 mod config;

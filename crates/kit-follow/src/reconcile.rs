@@ -4,17 +4,17 @@ use std::cmp::Ordering;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
 
 use tokio::time::Instant;
 
 use crate::FollowError;
+use crate::candidate::Candidate;
 use crate::config::Follow;
 use crate::copies::Copy;
 use crate::engine::Engine;
 use crate::generation::{Generation, Kind, is_regular, open};
 use crate::gz;
-use crate::identity::{Facts, Identity, Trace, read_at};
+use crate::identity::{Facts, Identity, Trace};
 use crate::names::Origin;
 use crate::siblings::{Direction, names_rise};
 use crate::sink::Sink;
@@ -22,17 +22,6 @@ use crate::target::{Known, Presence, Target};
 
 /// How often a path is looked at anew that leads elsewhere before the look is over.
 const MOST_LOOKS: usize = 5;
-
-/// A file beside the log that was not seen before.
-#[derive(Debug)]
-pub(crate) struct Candidate {
-    pub(crate) path: PathBuf,
-    pub(crate) file: File,
-    pub(crate) facts: Facts,
-    pub(crate) compressed: bool,
-    /// How it came to its name, where events told.
-    pub(crate) origin: Option<Origin>,
-}
 
 /// What a file beside the log is to it.
 #[derive(Debug, PartialEq, Eq)]
@@ -563,57 +552,6 @@ impl<S: Sink> Engine<S> {
         }
         Ok(look)
     }
-}
-
-/// Whether a file is shorter than `first`, the first bytes of another, and holds what they begin with: a copy that was
-/// made before the last of these bytes were written.
-pub(crate) fn begins_with(first: &[u8], candidate: &Candidate) -> Result<bool, FollowError> {
-    let Ok(size) = usize::try_from(candidate.facts.size) else { return Ok(false) };
-    if candidate.compressed || size == 0 || size >= first.len() {
-        return Ok(false);
-    }
-    let mut found = vec![0; size];
-    let read = read_at(&candidate.file, &mut found, 0).map_err(FollowError::Read)?;
-    Ok(read == size && first.starts_with(&found))
-}
-
-/// What a known file is by now.
-pub(crate) enum Now {
-    Same,
-    Grown,
-    Other,
-}
-
-pub(crate) fn known_now(known: &Known, path: &Path, facts: &Facts) -> Result<Now, FollowError> {
-    let trace = &known.trace;
-    if known.seen == Some((facts.size, facts.modified)) {
-        return Ok(Now::Same);
-    }
-    // Of compressed and empty files nothing but the identity is known.
-    if trace.head.bytes == 0 {
-        return Ok(Now::Same);
-    }
-    let Ok((file, facts)) = open(path).and_then(|file| Facts::of(&file).map(|facts| (file, facts))) else {
-        return Ok(Now::Same);
-    };
-    if !facts.identity.same(trace.identity) || Candidate::is_compressed(&file) {
-        return Ok(Now::Same);
-    }
-    Ok(match trace.fits(&file, facts.size).map_err(FollowError::Read)? {
-        false => Now::Other,
-        true if facts.size > trace.offset && !known.copy => Now::Grown,
-        true => Now::Same,
-    })
-}
-
-/// Whether a candidate's content is what the trace has seen.
-pub(crate) fn fits(candidate: &Candidate, trace: &Trace) -> Result<bool, FollowError> {
-    let fits = if candidate.compressed {
-        gz::fits(&candidate.file, trace)
-    } else {
-        trace.fits(&candidate.file, candidate.facts.size)
-    };
-    fits.map_err(FollowError::Read)
 }
 
 /// The reason as GNU prints it, without the number that Rust adds.

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::fs::File;
 
 use crate::FollowError;
+use crate::candidate::{Candidate, fits};
 use crate::config::LineEnds;
 use crate::copies::Copy;
 use crate::engine::Engine;
-use crate::generation::{Kind, is_regular};
+use crate::generation::Kind;
 use crate::gz;
 use crate::identity::{Facts, Identity, Print, Trace, read_at};
 use crate::lines::LineEnd;
-use crate::reconcile::{Candidate, fits};
 use crate::sink::Sink;
 use crate::state::{START_BYTES, Saved};
 use crate::target::Known;
@@ -33,7 +33,7 @@ impl<S: Sink> Engine<S> {
         self.learn_line_end(target, &file)?;
         let records = self.records(target);
         if !records.is_empty() {
-            let live = Candidate::new(self.targets[target].path().to_owned(), file, *facts);
+            let live = Candidate::live(self.targets[target].path().to_owned(), file, *facts);
             return self.resume(target, records, Some(live));
         }
         let start = self.targets[target].start.take().unwrap_or_default();
@@ -393,29 +393,4 @@ fn content_fits(candidate: &Candidate, trace: &Trace) -> Result<bool, FollowErro
         return Ok(true);
     }
     fits(candidate, trace)
-}
-
-impl Candidate {
-    fn new(path: std::path::PathBuf, file: File, facts: Facts) -> Self {
-        debug_assert!(is_regular(&facts), "only files are followed");
-        // A log that is compressed under its own name is data.
-        Self { path, file, facts, compressed: false, origin: None }
-    }
-
-    /// Whether the name that it was found under still leads to it.
-    pub(crate) fn has_its_name(&self) -> bool {
-        Facts::at(&self.path).is_ok_and(|facts| facts.identity.same(self.facts.identity))
-    }
-
-    /// Whether that name still tells its age: a compressed file that has taken its place kept the name.
-    pub(crate) fn keeps_its_name(&self) -> bool {
-        let mut compressed = self.path.clone().into_os_string();
-        compressed.push(".gz");
-        self.has_its_name() || (!self.path.exists() && std::path::Path::new(&compressed).exists())
-    }
-
-    /// Whether the file begins as gzip does.
-    pub(crate) fn is_compressed(file: &File) -> bool {
-        gz::is_gzip(file).unwrap_or(false)
-    }
 }

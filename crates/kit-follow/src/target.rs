@@ -10,12 +10,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
+use crate::candidate::Candidate;
 use crate::copies::Copy;
 use crate::generation::Generation;
 use crate::identity::{Facts, Identity, Trace, digest};
 use crate::lines::LineEnd;
 use crate::names::Names;
-use crate::reconcile::Candidate;
 use crate::siblings::{Direction, names_rise};
 use crate::sink::Source;
 use crate::start::Start;

@@ -1,0 +1,99 @@
+//! A file beside a log that is not followed: what it is, and what its content tells.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use crate::FollowError;
+use crate::generation::{is_regular, open};
+use crate::gz;
+use crate::identity::{Facts, Trace, read_at};
+use crate::names::Origin;
+use crate::target::Known;
+
+/// A file beside the log that was not seen before.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+    pub(crate) facts: Facts,
+    pub(crate) compressed: bool,
+    /// How it came to its name, where events told.
+    pub(crate) origin: Option<Origin>,
+}
+
+impl Candidate {
+    /// The file under the log's own name.
+    pub(crate) fn live(path: PathBuf, file: File, facts: Facts) -> Self {
+        debug_assert!(is_regular(&facts), "only files are followed");
+        // A log that is compressed under its own name is data.
+        Self { path, file, facts, compressed: false, origin: None }
+    }
+
+    /// Whether the name that it was found under still leads to it.
+    pub(crate) fn has_its_name(&self) -> bool {
+        Facts::at(&self.path).is_ok_and(|facts| facts.identity.same(self.facts.identity))
+    }
+
+    /// Whether that name still tells its age: a compressed file that has taken its place kept the name.
+    pub(crate) fn keeps_its_name(&self) -> bool {
+        let mut compressed = self.path.clone().into_os_string();
+        compressed.push(".gz");
+        self.has_its_name() || (!self.path.exists() && Path::new(&compressed).exists())
+    }
+
+    /// Whether the file begins as gzip does.
+    pub(crate) fn is_compressed(file: &File) -> bool {
+        gz::is_gzip(file).unwrap_or(false)
+    }
+}
+
+/// Whether a file is shorter than `first`, the first bytes of another, and holds what they begin with: a copy that was
+/// made before the last of these bytes were written.
+pub(crate) fn begins_with(first: &[u8], candidate: &Candidate) -> Result<bool, FollowError> {
+    let Ok(size) = usize::try_from(candidate.facts.size) else { return Ok(false) };
+    if candidate.compressed || size == 0 || size >= first.len() {
+        return Ok(false);
+    }
+    let mut found = vec![0; size];
+    let read = read_at(&candidate.file, &mut found, 0).map_err(FollowError::Read)?;
+    Ok(read == size && first.starts_with(&found))
+}
+
+/// What a known file is by now.
+pub(crate) enum Now {
+    Same,
+    Grown,
+    Other,
+}
+
+pub(crate) fn known_now(known: &Known, path: &Path, facts: &Facts) -> Result<Now, FollowError> {
+    let trace = &known.trace;
+    if known.seen == Some((facts.size, facts.modified)) {
+        return Ok(Now::Same);
+    }
+    // Of compressed and empty files nothing but the identity is known.
+    if trace.head.bytes == 0 {
+        return Ok(Now::Same);
+    }
+    let Ok((file, facts)) = open(path).and_then(|file| Facts::of(&file).map(|facts| (file, facts))) else {
+        return Ok(Now::Same);
+    };
+    if !facts.identity.same(trace.identity) || Candidate::is_compressed(&file) {
+        return Ok(Now::Same);
+    }
+    Ok(match trace.fits(&file, facts.size).map_err(FollowError::Read)? {
+        false => Now::Other,
+        true if facts.size > trace.offset && !known.copy => Now::Grown,
+        true => Now::Same,
+    })
+}
+
+/// Whether a candidate's content is what the trace has seen.
+pub(crate) fn fits(candidate: &Candidate, trace: &Trace) -> Result<bool, FollowError> {
+    let fits = if candidate.compressed {
+        gz::fits(&candidate.file, trace)
+    } else {
+        trace.fits(&candidate.file, candidate.facts.size)
+    };
+    fits.map_err(FollowError::Read)
+}
