@@ -152,11 +152,12 @@ impl<S: Sink> Engine<S> {
         self.give_up_lost(target, &records, &found);
         order_by_truncation(&mut pieces, &records);
         // A file of which nothing was read may have been truncated since, as often as you like, and been renamed then: it tells
-        // no time.
-        let tells = |piece: &Piece| piece.record.is_some_and(|at| !records[at].1.trace.is_blank());
+        // no time, unless each file keeps a name of its own.
+        let links = self.behind_symlink(target);
+        let tells = |piece: &Piece| piece.record.is_some_and(|at| links || !records[at].1.trace.is_blank());
         let oldest = pieces.iter().position(tells);
         let newest_birth = records.iter().map(|(_, saved)| saved.trace.identity.born).max().unwrap_or(0);
-        let beside = |born: u64| !self.behind_symlink(target) && identity.is_some_and(|live| born >= live.born);
+        let beside = |born: u64| !links && identity.is_some_and(|live| born >= live.born);
         let copies: Vec<bool> = pieces
             .iter()
             .map(|piece| !piece.live && !piece.candidate.compressed && beside(piece.candidate.facts.identity.born))

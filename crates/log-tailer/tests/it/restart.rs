@@ -50,6 +50,30 @@ fn t32_a_generation_compressed_between_two_runs_goes_on_at_its_offset() {
 }
 
 #[test]
+fn t53_a_file_behind_a_symlink_that_was_compressed_unread_comes_before_the_next() {
+    let pod = Pod::new();
+    let point_to = |name: &str| {
+        let _ = fs::remove_file(pod.path("f"));
+        std::os::unix::fs::symlink(name, pod.path("f")).unwrap();
+    };
+    pod.append("f.00001", "1\n");
+    point_to("f.00001");
+    assert_eq!(run(&pod), "1\n");
+    pod.append("f.00002", "");
+    point_to("f.00002");
+    assert_eq!(run(&pod), "");
+    // Nothing is left of what was read: only names tell that 3 comes after 2, as gzip keeps the time of the last write.
+    pod.remove("f.00001");
+    pod.append("f.00003", "3\n");
+    pod.compress("f.00003");
+    let packed = fs::File::options().write(true).open(pod.path("f.00003.gz")).unwrap();
+    packed.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
+    pod.append("f.00004", "4\n");
+    point_to("f.00004");
+    assert_eq!(run(&pod), "3\n4\n");
+}
+
+#[test]
 fn t33_a_truncation_does_not_count_lines_as_handed_over_that_no_pipe_took() {
     let pod = Pod::new();
     let arguments = ["--exclude-lines", "^never$", "--state-file", "s", "f"];
