@@ -395,11 +395,13 @@ impl<S: Sink> Engine<S> {
         for (index, copy) in followed.copies.iter_mut().enumerate().filter(|(_, copy)| !of_another(copy)) {
             let size = copy.measure().map_err(FollowError::Read)?;
             let short = size >= trace.offset && begins_with(first, &copy.file)?;
-            if !(short || fits(&copy.file, trace)?) || holds_known(&copy.file, &followed.known)? {
+            let shadow = copy.is_of(generation);
+            // A batch that did not go out may reach beyond the copy, and the trace is of its end.
+            let within = shadow && generation.in_batch() && size >= generation.offset;
+            if !(short || within || fits(&copy.file, trace)?) || holds_known(&copy.file, &followed.known)? {
                 continue;
             }
             // Content that begins alike and comes later is another round.
-            let shadow = copy.shadow == Some((generation.number, generation.round));
             if best.is_none() || (shadow && best.is_some_and(|(most, _)| size > most)) {
                 best = Some((size, index));
             }
