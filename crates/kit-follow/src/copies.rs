@@ -146,7 +146,7 @@ impl<S: Sink> Engine<S> {
         Ok(at)
     }
 
-    /// Copies of what is open tell by their names where that stands among the others.
+    /// Copies of what is open are none of anything else, and tell by their names where that stands among the others.
     fn find_shadows(&mut self, target: usize) -> Result<(), FollowError> {
         for at in 0..self.targets[target].copies.len() {
             let copy = &self.targets[target].copies[at];
@@ -341,6 +341,8 @@ impl<S: Sink> Engine<S> {
         if interrupted.is_some() {
             self.in_flight = None;
         }
+        // Which ones are of other files is to be known first: with a banner they all begin alike.
+        self.find_shadows(target)?;
         let ours = self.copy_of(target, at, &trace)?;
         let any = ours.is_some() || !self.targets[target].copies.is_empty();
         self.stats.rotated(&shown, if any { "copytruncate" } else { "truncate" });
