@@ -37,6 +37,12 @@ impl<S: Sink> Engine<S> {
         Ok(out)
     }
 
+    /// Before more goes out: whether the state file knows of what went out before, or has not to. After a kill one batch is
+    /// repeated, not two.
+    pub(crate) fn is_remembered(&mut self) -> Result<bool, FollowError> {
+        if self.unsaved.is_empty() { Ok(true) } else { self.flush() }
+    }
+
     /// Whether a line of another generation of that path has begun to go out: until its end the records of both stay as they are.
     fn is_going_out(&self, target: usize, number: u64) -> bool {
         self.in_flight.is_some_and(|(of, other)| of == target && other != number)

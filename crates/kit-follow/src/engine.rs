@@ -223,6 +223,9 @@ impl<S: Sink> Engine<S> {
             if turn == 0 {
                 return Ok(Step::Dry);
             }
+            if !self.is_remembered()? {
+                return Ok(Step::Blocked);
+            }
             if done >= turn && done < u64::MAX / 2 {
                 return Ok(Step::More);
             }
@@ -407,6 +410,9 @@ impl<S: Sink> Engine<S> {
 
     fn advance_stream(&mut self, target: usize, at: usize) -> Result<Step, FollowError> {
         loop {
+            if !self.is_remembered()? {
+                return Ok(Step::Blocked);
+            }
             let followed = &mut self.targets[target];
             let generation = &mut followed.generations[at];
             let Some(stream) = generation.stream.as_mut() else { return Ok(Step::Dry) };
