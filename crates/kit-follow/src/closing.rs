@@ -91,9 +91,15 @@ impl<S: Sink> Engine<S> {
         if generation.stream.is_some() {
             return Ok(true);
         }
+        Ok(self.end_of_line(target, at, generation.offset)?.is_some())
+    }
+
+    /// Where the line ends that holds the byte at `from`, in a file that is not compressed.
+    pub(crate) fn end_of_line(&self, target: usize, at: usize, from: u64) -> Result<Option<u64>, FollowError> {
+        let followed = &self.targets[target];
         let mut buffer = vec![0; 4096];
-        let found = crate::lines::first_end(&generation.file, followed.line_end, generation.offset, &mut buffer);
-        Ok(found.map_err(FollowError::Read)?.is_ok())
+        let found = crate::lines::first_end(&followed.generations[at].file, followed.line_end, from, &mut buffer);
+        Ok(found.map_err(FollowError::Read)?.ok())
     }
 
     fn end_of_generation(&mut self, target: usize, at: usize, glue: bool) -> Result<Step, FollowError> {

@@ -473,11 +473,17 @@ impl<S: Sink> Engine<S> {
         let at = self.place_by_name(target, &candidate).map_or(at, |place| place.min(at));
         let generation = self.insert_found(target, at, candidate, offset, kind)?;
         generation.size().map_err(FollowError::Read)?;
-        if let Some(end) = interrupted.filter(|end| *end <= generation.seen && generation.stream.is_none()) {
-            // The line that was going out goes on from the copy.
-            generation.set_batch(end).map_err(FollowError::Read)?;
-            generation.continues = true;
-            let number = generation.number;
+        let (number, packed) = (generation.number, generation.stream.is_some());
+        let Some(end) = interrupted else { return Ok(()) };
+        // The line that was going out goes on from the copy, and nothing comes between. What of the batch was written after
+        // the copy was made is lost.
+        let end = if packed || end <= generation.seen { Some(end) } else { self.end_of_line(target, at, offset)? };
+        if let Some(end) = end {
+            let generation = &mut self.targets[target].generations[at];
+            if !packed {
+                generation.set_batch(end).map_err(FollowError::Read)?;
+                generation.continues = true;
+            }
             self.in_flight = Some((target, number));
         }
         Ok(())

@@ -112,7 +112,9 @@ impl<S: Sink> Engine<S> {
                 Some(at) => match self.advance(target, at, u64::MAX, 0)? {
                     // Its line goes on in a copy: nothing may come between.
                     Step::More if self.in_flight.is_some() => return Ok(Step::More),
-                    Step::Dry | Step::More => {}
+                    Step::More => {}
+                    // A compressed copy may end, or break, before the line does.
+                    Step::Dry => self.in_flight = None,
                     other => return Ok(other),
                 },
                 None => self.in_flight = None,
@@ -127,6 +129,8 @@ impl<S: Sink> Engine<S> {
             }
             match self.pass_target(target)? {
                 Step::Dry => self.targets[target].ready = false,
+                // A line that was going out goes on in a copy.
+                Step::More if self.in_flight.is_some() => return Ok(Step::More),
                 Step::More => more = true,
                 Step::At(time) => at = Some(at.map_or(time, |other: Instant| other.min(time))),
                 Step::Blocked => {
