@@ -245,7 +245,9 @@ impl<S: Sink> Engine<S> {
                 let at = self.targets[target].known_as(known.trace.identity);
                 at.map(|at| self.targets[target].known.remove(at));
                 self.insert(target, 0, file, &facts, known.trace.offset, Kind::Log, known.slot)?;
-                self.targets[target].generations[0].replaced = Some(Instant::now());
+                let again = &mut self.targets[target].generations[0];
+                // Closed before anything that is found now: older than all that events told of.
+                (again.replaced, again.serial) = (Some(Instant::now()), Some(0));
             }
         }
         Ok(())
