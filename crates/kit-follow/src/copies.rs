@@ -131,6 +131,8 @@ impl<S: Sink> Engine<S> {
             }
             Verdict::Known => self.settle(target, at)?,
             Verdict::Grown(offset) => self.adopt(target, at, offset)?,
+            // The plain one is not judged yet, and is read then.
+            Verdict::Unseen if self.has_plain_twin(target, at)? => self.settle(target, at)?,
             // A truncation that no look has noticed yet explains the copy.
             Verdict::Unseen => match self.truncated_unnoticed(target, at)? {
                 Some(truncated) => {
@@ -144,6 +146,19 @@ impl<S: Sink> Engine<S> {
             },
         }
         Ok(at)
+    }
+
+    /// Whether a compressed copy has the content of a plain one that waits beside it.
+    fn has_plain_twin(&self, target: usize, at: usize) -> Result<bool, FollowError> {
+        let packed = &self.targets[target].copies[at].file;
+        let plain = |copy: &&Copy| packed.compressed && !copy.file.compressed && copy.size() > 0;
+        for copy in self.targets[target].copies.iter().filter(plain) {
+            let trace = self.trace_beside(&copy.file)?;
+            if fits(packed, &trace)? && !grown(packed, &trace).map_err(FollowError::Read)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Copies of what is open are none of anything else, and tell by their names where that stands among the others.
