@@ -180,7 +180,10 @@ impl<S: Sink> Engine<S> {
         if !empty {
             // It may be a copy of what a generation held until it was truncated, which no look has noticed yet.
             for generation in &self.targets[target].generations {
-                if fits(candidate, &generation.trace())? {
+                // Where nothing was read all that begin with the same banner fit.
+                let held =
+                    |one: &Generation| Ok(one.offset > 0 || (one.stream.is_none() && one.round_now()? > one.round));
+                if fits(candidate, &generation.trace())? && held(generation).map_err(FollowError::Read)? {
                     return Ok(false);
                 }
             }
