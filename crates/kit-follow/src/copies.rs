@@ -220,19 +220,24 @@ impl<S: Sink> Engine<S> {
                 return Ok(Verdict::Known);
             }
         }
+        let mut grown_from = None;
         for known in &followed.known {
             if !fits(copy, &known.trace)? {
                 continue;
             }
-            let grown = grown(copy, &known.trace).map_err(FollowError::Read)?;
-            match (grown, known.copy) {
-                (false, _) => return Ok(Verdict::Known),
-                (true, false) if !self.was_truncated_after(target, copy, known.trace.offset)? => {
-                    return Ok(Verdict::Grown(known.trace.offset));
-                }
-                // Two copies may begin alike, and so may a file that is closed and one that was truncated.
-                (true, _) => {}
+            if !grown(copy, &known.trace).map_err(FollowError::Read)? {
+                return Ok(Verdict::Known);
             }
+            // Two copies may begin alike, so may files with a banner: the one of which most was read tells.
+            if !known.copy {
+                grown_from = grown_from.max(Some(known.trace.offset));
+            }
+        }
+        // And so may a file that is closed and one that was truncated.
+        if let Some(offset) = grown_from
+            && !self.was_truncated_after(target, copy, offset)?
+        {
+            return Ok(Verdict::Grown(offset));
         }
         for known in followed.known.iter().filter(|known| fresh && !copy.compressed && !known.copy) {
             if copy.facts.size < known.trace.offset && known.trace.head_fits(&copy.file).map_err(FollowError::Read)? {

@@ -209,6 +209,30 @@ fn t47_an_equal_beginning_does_not_make_a_copy_one_of_a_closed_file_that_grew() 
 }
 
 #[test]
+fn t47_an_equal_beginning_does_not_make_a_compressed_file_come_again() {
+    for way in WAYS {
+        let pod = Pod::new();
+        let banner = "=".repeat(1500) + "\n";
+        pod.append("f", &banner);
+        let tail = pod.tail(&with(&["-n+1", "-F", "f", "--rotate-wait", "100ms"], way));
+        tail.prints(&banner);
+        let open = tail.descriptors();
+        pod.rename("f", "f-20261121-1");
+        pod.append("f", format!("{banner}one\ntwo\n"));
+        let before = format!("{banner}{banner}one\ntwo\n");
+        tail.prints(&before);
+        pod.rename("f", "f-20261121-2");
+        pod.append("f", "three\n");
+        tail.prints(before.clone() + "three\n");
+        eventually("the first two files to be closed", PATIENCE, || tail.descriptors() == open);
+        pod.compress("f-20261121-2");
+        pod.append("f", "four\n");
+        tail.prints(before.clone() + "three\nfour\n");
+        tail.ends_with(before + "three\nfour\n");
+    }
+}
+
+#[test]
 fn t48_a_rewrite_in_place_of_the_same_size_is_read() {
     let pod = Pod::new();
     pod.append("f", "aaaa\n");
