@@ -31,6 +31,7 @@ use crate::names::Origin;
 use crate::reads::Reads;
 use crate::siblings::{Direction, names_rise};
 use crate::sink::Sink;
+use crate::state::START_BYTES;
 use crate::target::Known;
 
 /// A copy that looks as if it were being made may hold the log's next lines back for so long, and is judged as it is
@@ -228,8 +229,8 @@ impl<S: Sink> Engine<S> {
             if !grown(copy, &known.trace).map_err(FollowError::Read)? {
                 return Ok(Verdict::Known);
             }
-            // Two copies may begin alike, so may files with a banner: the one of which most was read tells.
-            if !known.copy {
+            // Two copies may begin alike, so may files with a banner: the one of which most was read tells. A few bytes do not.
+            if !known.copy && known.trace.offset >= START_BYTES as u64 {
                 grown_from = grown_from.max(Some(known.trace.offset));
             }
         }
