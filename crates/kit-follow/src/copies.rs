@@ -133,7 +133,7 @@ impl<S: Sink> Engine<S> {
             Verdict::Known => self.settle(target, at)?,
             Verdict::Grown(offset) => self.adopt(target, at, offset)?,
             // The plain one is not judged yet, and is read then.
-            Verdict::Unseen if self.has_plain_twin(target, at)? => self.settle(target, at)?,
+            Verdict::Unseen if self.plain_twin(target, at)?.is_some() => self.settle(target, at)?,
             // A truncation that no look has noticed yet explains the copy.
             Verdict::Unseen => match self.truncated_unnoticed(target, at)? {
                 Some(truncated) => {
@@ -149,17 +149,18 @@ impl<S: Sink> Engine<S> {
         Ok(at)
     }
 
-    /// Whether a compressed copy has the content of a plain one that waits beside it.
-    fn has_plain_twin(&self, target: usize, at: usize) -> Result<bool, FollowError> {
-        let packed = &self.targets[target].copies[at].file;
-        let plain = |copy: &&Copy| packed.compressed && !copy.file.compressed && copy.size() > 0;
-        for copy in self.targets[target].copies.iter().filter(plain) {
+    /// The plain copy with the content of a compressed one, where it waits beside that.
+    fn plain_twin(&self, target: usize, at: usize) -> Result<Option<usize>, FollowError> {
+        let copies = &self.targets[target].copies;
+        let packed = &copies[at].file;
+        let plain = |(_, copy): &(usize, &Copy)| packed.compressed && !copy.file.compressed && copy.size() > 0;
+        for (twin, copy) in copies.iter().enumerate().filter(plain) {
             let trace = self.trace_beside(&copy.file)?;
             if fits(packed, &trace)? && !grown(packed, &trace).map_err(FollowError::Read)? {
-                return Ok(true);
+                return Ok(Some(twin));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Copies of what is open are none of anything else, and tell by their names where that stands among the others.
@@ -432,7 +433,9 @@ impl<S: Sink> Engine<S> {
                 best = Some((size, index));
             }
         }
-        Ok(best.map(|(_, index)| index))
+        let Some((_, best)) = best else { return Ok(None) };
+        // What is compressed of an open file is known as that; the other way round it is not.
+        Ok(self.plain_twin(target, best)?.or(Some(best)))
     }
 
     /// Copies of what a generation held before it was truncated, shorter than what was read of it. `whole` is a copy that
