@@ -9,7 +9,21 @@ use crate::identity::{MARKER_BYTES, Print, Trace, read_at};
 
 /// A gzip file that is being decompressed, all members one after the other.
 pub(crate) struct Gz {
-    decoder: MultiGzDecoder<BufReader<File>>,
+    decoder: MultiGzDecoder<BufReader<Placed>>,
+}
+
+/// A file with a position of its own: descriptors that were cloned share one.
+struct Placed {
+    file: File,
+    offset: u64,
+}
+
+impl Read for Placed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = std::os::unix::fs::FileExt::read_at(&self.file, buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
 }
 
 impl std::fmt::Debug for Gz {
@@ -27,9 +41,7 @@ pub(crate) fn is_gzip(file: &File) -> io::Result<bool> {
 impl Gz {
     /// Starts at the beginning of the content.
     pub(crate) fn open(file: &File) -> io::Result<Self> {
-        // Shares the position with the other descriptor; nothing else here uses positions.
-        let mut file = file.try_clone()?;
-        io::Seek::rewind(&mut file)?;
+        let file = Placed { file: file.try_clone()?, offset: 0 };
         Ok(Self { decoder: MultiGzDecoder::new(BufReader::with_capacity(16 * 1024, file)) })
     }
 
@@ -115,6 +127,20 @@ mod tests {
     use crate::identity::Facts;
 
     use super::*;
+
+    #[test]
+    fn a_second_look_at_a_file_does_not_move_the_first() {
+        // More than what is read ahead.
+        let content: Vec<u8> =
+            (0..200_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let file = compressed(&[&content]);
+        let mut first = Gz::open(&file).unwrap();
+        let mut found = vec![0; 1000];
+        first.read_exact(&mut found).unwrap();
+        assert!(Gz::open(&file).unwrap().skip(500_000).unwrap());
+        first.read_to_end(&mut found).unwrap();
+        assert!(found == content);
+    }
 
     fn compressed(parts: &[&[u8]]) -> File {
         let mut file = tempfile::tempfile().unwrap();
