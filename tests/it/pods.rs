@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit_test::{Process, Signal, eventually, free_port, http_get, try_http_get};
 use tempfile::TempDir;
@@ -21,7 +21,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Nginx {
     folder: TempDir,
     address: SocketAddr,
-    _process: Process,
+    process: Process,
+}
+
+impl Drop for Nginx {
+    /// A master that is killed leaves its worker running for good.
+    fn drop(&mut self) {
+        self.process.signal(Signal::TERM);
+        let told = Instant::now();
+        while self.process.is_running() && told.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 impl Nginx {
@@ -51,7 +62,7 @@ impl Nginx {
         let process = Process::spawn(&mut command);
         // The first line of the log says that it is up.
         eventually("nginx answers", PATIENCE, || try_http_get(address, "/up").is_ok_and(|answer| answer.status == 200));
-        Some(Self { folder, address, _process: process })
+        Some(Self { folder, address, process })
     }
 
     fn log(&self) -> PathBuf {
