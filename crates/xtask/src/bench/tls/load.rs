@@ -23,6 +23,21 @@ end
 /// Each connection waits between two requests, so that the door is not saturated and a late answer is its own fault.
 const PACE: &str = "function delay() return 5 end\n";
 
+/// Of a few seconds of load nothing is left after so many.
+const PATIENCE_SECONDS: &str = "60";
+
+/// h2load waited for an answer that did not come. With 1.52 and haproxy that is seen now and then.
+#[derive(Debug, Clone, Copy)]
+pub struct Stuck;
+
+impl std::error::Error for Stuck {}
+
+impl std::fmt::Display for Stuck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "h2load did not end within {PATIENCE_SECONDS} s")
+    }
+}
+
 /// The programs that make load.
 pub struct Load {
     folder: PathBuf,
@@ -96,12 +111,34 @@ impl Load {
     /// HTTP/2 over 32 connections with `streams` requests at once on each; the number of requests answered.
     ///
     /// # Errors
-    /// When an answer was wrong or did not come.
+    /// When an answer was wrong; [`Stuck`] when one did not come.
     pub fn h2load(&self, door: &Door, streams: u32, seconds: u32) -> anyhow::Result<f64> {
-        let mut h2load = Command::new("h2load");
-        h2load.args(["-t", "1", "-c", "32", "-D", &seconds.to_string(), "-m", &streams.to_string()]);
+        let mut h2load = Command::new("timeout");
+        h2load.args([
+            PATIENCE_SECONDS,
+            "h2load",
+            "-t",
+            "1",
+            "-c",
+            "32",
+            "-D",
+            &seconds.to_string(),
+            "-m",
+            &streams.to_string(),
+        ]);
         h2load.arg(format!("https://localhost:{}/", door.port));
-        let text = workspace::capture(&mut h2load)?;
+        let output = h2load.stdin(Stdio::null()).output().context("cannot start timeout")?;
+        // As `timeout` tells it.
+        if output.status.code() == Some(124) {
+            bail!(Stuck);
+        }
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            output.status.success(),
+            "h2load: {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
         ensure!(text.contains("Application protocol: h2"), "{} does not speak HTTP/2: {text}", door.name);
         let number = |before: &str, after: &str| -> Option<f64> {
             let line = text.lines().find(|line| line.starts_with(before))?;
