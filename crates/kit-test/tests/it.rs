@@ -172,8 +172,10 @@ fn a_get_reads_plain_chunked_and_unbounded_bodies() {
 fn a_free_port_is_free_and_given_once() {
     assert_ne!(free_port(), free_port());
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    assert_eq!(try_http_get(address, "/").unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
-    TcpListener::bind(address).unwrap();
+    // A process that a neighbouring test starts just now holds the socket of the look for a free port until it execs.
+    let refused = || try_http_get(address, "/").unwrap_err().kind() == std::io::ErrorKind::ConnectionRefused;
+    eventually("nobody listens", Duration::from_secs(10), refused);
+    eventually("it can be taken", Duration::from_secs(10), || TcpListener::bind(address).is_ok());
 }
 
 #[test]
