@@ -173,7 +173,7 @@ impl<'c> Exchange<'c> {
 
     /// What the app sent after its head changed the protocol.
     pub(super) fn surplus(&self) -> &[u8] {
-        self.block.as_deref().and_then(|block| block.get(self.start..self.end)).unwrap_or_default()
+        part(self.block.as_deref(), self.start..self.end)
     }
 
     /// Gives buffers back and the app's connection out.
@@ -362,8 +362,7 @@ impl<'c> Exchange<'c> {
             }
         }
         let (taken, passed) = self.pass_body(&mut reply)?;
-        let through = self.start - as_is..self.start + passed;
-        let body = self.block.as_deref().and_then(|block| block.get(through)).unwrap_or_default();
+        let body = part(self.block.as_deref(), self.start - as_is..self.start + passed);
         let tail = if taken > passed && matches!(self.stage, Stage::Over) { self.tail() } else { Vec::new() };
         let parts = [reply.as_slice(), body, tail.as_slice()];
         // Several parts are joined first, so one is given alone.
@@ -397,7 +396,7 @@ impl<'c> Exchange<'c> {
     /// knows no chunks the data goes to `reply`.
     fn pass_body(&mut self, reply: &mut Vec<u8>) -> Result<(usize, usize), Outcome> {
         let Stage::Body(framing) = &mut self.stage else { return Ok((0, 0)) };
-        let bytes = self.block.as_deref().and_then(|block| block.get(self.start..self.end)).unwrap_or_default();
+        let bytes = part(self.block.as_deref(), self.start..self.end);
         if !self.unchunk {
             let piece = framing.feed(bytes).map_err(|_| Outcome::Broken)?;
             self.trailers.extend_from_slice(&bytes[piece.forward..piece.taken]);
@@ -439,8 +438,7 @@ impl<'c> Exchange<'c> {
     fn head(&mut self, reply: &mut Vec<u8>) -> Result<Option<usize>, Refusal> {
         const MALFORMED: Refusal = refuse(502, "the app's response is malformed");
         let Stage::Head(scan) = &mut self.stage else { return Ok(None) };
-        let block = self.block.as_deref().unwrap_or_default();
-        let mut bytes = &block[self.start..self.end];
+        let mut bytes = part(self.block.as_deref(), self.start..self.end);
         // One that comes in pieces is not read anew with each of them.
         if !scan.is_fresh() {
             let Some(length) = scan.head_length(bytes).map_err(|_| MALFORMED)? else { return Ok(None) };
@@ -500,4 +498,9 @@ impl<'c> Exchange<'c> {
         self.stage = if response.body.is_done() { Stage::Over } else { Stage::Body(response.body) };
         Ok(Some(if as_is { length } else { 0 }))
     }
+}
+
+/// Some bytes of a block; none where there is no block, or it is shorter.
+fn part(block: Option<&[u8]>, range: std::ops::Range<usize>) -> &[u8] {
+    block.and_then(|block| block.get(range)).unwrap_or_default()
 }
