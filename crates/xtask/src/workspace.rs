@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use anyhow::{Context, bail};
 
@@ -82,10 +82,25 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
 /// # Errors
 /// When it cannot be started or does not end with 0; the message holds the command line and its stderr.
 pub fn capture(command: &mut Command) -> anyhow::Result<String> {
-    let line = line(command);
-    let output = command.output().with_context(|| format!("cannot start {line}"))?;
+    let output = output(command)?;
+    stdout(command, &output)
+}
+
+/// Runs a command to its end, with whatever code.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn output(command: &mut Command) -> anyhow::Result<Output> {
+    command.output().with_context(|| format!("cannot start {}", line(command)))
+}
+
+/// What a command wrote to stdout.
+///
+/// # Errors
+/// When it did not end with 0; the message holds the command line and its stderr.
+pub fn stdout(command: &Command, output: &Output) -> anyhow::Result<String> {
     if !output.status.success() {
-        bail!("{line}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+        bail!("{}: {}: {}", line(command), output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

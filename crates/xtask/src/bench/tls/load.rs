@@ -114,31 +114,15 @@ impl Load {
     /// When an answer was wrong; [`Stuck`] when one did not come.
     pub fn h2load(&self, door: &Door, streams: u32, seconds: u32) -> anyhow::Result<f64> {
         let mut h2load = Command::new("timeout");
-        h2load.args([
-            PATIENCE_SECONDS,
-            "h2load",
-            "-t",
-            "1",
-            "-c",
-            "32",
-            "-D",
-            &seconds.to_string(),
-            "-m",
-            &streams.to_string(),
-        ]);
+        h2load.args([PATIENCE_SECONDS, "h2load", "-t", "1", "-c", "32"]);
+        h2load.args(["-D", &seconds.to_string(), "-m", &streams.to_string()]);
         h2load.arg(format!("https://localhost:{}/", door.port));
-        let output = h2load.stdin(Stdio::null()).output().context("cannot start timeout")?;
+        let output = workspace::output(&mut h2load)?;
         // As `timeout` tells it.
         if output.status.code() == Some(124) {
             bail!(Stuck);
         }
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        ensure!(
-            output.status.success(),
-            "h2load: {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        let text = workspace::stdout(&h2load, &output)?;
         ensure!(text.contains("Application protocol: h2"), "{} does not speak HTTP/2: {text}", door.name);
         let number = |before: &str, after: &str| -> Option<f64> {
             let line = text.lines().find(|line| line.starts_with(before))?;
