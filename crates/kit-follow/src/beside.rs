@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use crate::generation::{Kind, is_regular, open};
 use crate::gz;
 use crate::identity::{Facts, Identity};
 use crate::names::Origin;
-use crate::siblings::{Age, Siblings, by_names, is_unreadable, learn, oldest_first};
+use crate::siblings::{Age, Siblings, by_names, is_unreadable, learn, oldest_first, proof_of};
 use crate::sink::Sink;
 use crate::target::Target;
 
@@ -46,7 +46,7 @@ impl<S: Sink> Engine<S> {
                 found.push(ahead);
             }
         }
-        self.learn_direction(target, &found);
+        self.learn_direction(target, &found).map_err(FollowError::Read)?;
         let ages: Vec<Age<'_>> = found
             .iter()
             .map(|candidate| Age {
@@ -96,13 +96,25 @@ impl<S: Sink> Engine<S> {
     }
 
     /// What all files of the log tell about the numbers in their names.
-    fn learn_direction(&mut self, target: usize, found: &[Candidate]) {
+    fn learn_direction(&mut self, target: usize, found: &[Candidate]) -> io::Result<()> {
         let followed = &mut self.targets[target];
+        let mut proof = 0;
+        for one in found {
+            let name = one.path.file_name().filter(|_| one.origin.is_none() && one.has_its_name());
+            for (older, younger) in followed.generations.iter().filter_map(|older| Some((older, name?))) {
+                if let Some(name) = older.name.as_deref()
+                    && one.came_after(older)?
+                {
+                    proof += proof_of(name, younger);
+                }
+            }
+        }
         let open =
             followed.generations.iter().filter_map(|one| Some((one.name.as_deref()?, Facts::of(&one.file).ok()?)));
         let found = found.iter().filter_map(|one| Some((one.path.file_name()?, one.facts)));
         let ages: Vec<Age<'_>> = open.chain(found).map(|(name, facts)| Age::of(name, &facts)).collect();
-        learn(&ages, &mut followed.numbers);
+        learn(&ages, proof, &mut followed.numbers);
+        Ok(())
     }
 
     /// Learns which names the files have that are open. What is new is found by the next look.

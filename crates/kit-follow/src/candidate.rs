@@ -1,10 +1,11 @@
 //! A file beside a log that is not followed: what it is, and what its content tells.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::FollowError;
-use crate::generation::{is_regular, open};
+use crate::generation::{Generation, is_regular, open};
 use crate::gz;
 use crate::identity::{Facts, Trace, read_at};
 use crate::names::Origin;
@@ -39,6 +40,20 @@ impl Candidate {
         let mut compressed = self.path.clone().into_os_string();
         compressed.push(".gz");
         self.has_its_name() || (!self.path.exists() && Path::new(&compressed).exists())
+    }
+
+    /// Whether it can only be younger than a file that had the log's name at an earlier look, without an event that told so: it
+    /// was not beside that then, and is no copy of it. Births tie where all of them are of one tick.
+    pub(crate) fn came_after(&self, one: &Generation) -> io::Result<bool> {
+        let trace = one.trace();
+        let known = one.led && one.round == 0 && one.stream.is_none() && !trace.is_blank();
+        if !known || self.compressed || self.facts.size == 0 || self.facts.identity.born < one.identity.born {
+            return Ok(false);
+        }
+        let size = self.facts.size;
+        let copy = one.shares_content(&self.file, size)? || trace.fits(&self.file, size)?;
+        // What was truncated since may have held anything.
+        Ok(!copy && one.round_now()? == 0)
     }
 
     /// Whether the file begins as gzip does.

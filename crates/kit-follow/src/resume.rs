@@ -40,6 +40,7 @@ impl<S: Sink> Engine<S> {
         let line_end = self.targets[target].line_end;
         let offset = start.offset(&file, facts.size, line_end).map_err(FollowError::Read)?;
         self.push(target, file, facts, offset, Kind::Log, None)?;
+        self.targets[target].generations.back_mut().into_iter().for_each(|one| one.led = true);
         self.set_aside_history(target, Some(facts.identity))
     }
 
@@ -259,7 +260,9 @@ impl<S: Sink> Engine<S> {
             None if younger || live => self.push(target, candidate.file, &facts, 0, kind, None)?,
             None => return self.set_aside(target, &candidate),
         }
-        if !live && let Some(generation) = self.targets[target].generations.back_mut() {
+        if live {
+            self.targets[target].generations.back_mut().into_iter().for_each(|one| one.led = true);
+        } else if let Some(generation) = self.targets[target].generations.back_mut() {
             generation.replaced = Some(tokio::time::Instant::now());
             if record.is_none() {
                 self.stats.recovered.inc();

@@ -149,13 +149,22 @@ pub(crate) fn by_names(ages: &[Age<'_>], direction: Direction) -> Option<Vec<usi
     Some(order)
 }
 
-/// Learns from files how numbers in names run, where their votes are clear.
-pub(crate) fn learn(ages: &[Age<'_>], direction: &mut Direction) {
+/// Learns from files how numbers in names run, where their votes are clear. `proof` is the sum of what [`proof_of`] tells of
+/// files that are known to be one older than the other: it outweighs all votes.
+pub(crate) fn learn(ages: &[Age<'_>], proof: i64, direction: &mut Direction) {
     let names: Vec<NameAge> = ages.iter().map(|age| name_age(age.name)).collect();
-    let votes = votes(ages, &names);
-    if *direction != Direction::Counted && votes.abs() >= 2 {
+    let votes = if proof == 0 { votes(ages, &names) } else { proof };
+    if *direction != Direction::Counted && (votes.abs() >= 2 || proof != 0) {
         *direction = if votes > 0 { Direction::Falling } else { Direction::Rising };
     }
+}
+
+/// What the names of two files tell about numbers when it is known which file is older: 1 where larger numbers are older, -1
+/// where they are younger, 0 where the names do not tell.
+pub(crate) fn proof_of(older: &OsStr, younger: &OsStr) -> i64 {
+    let [older, younger] = [older, younger].map(name_age);
+    let numbers = [&older, &younger].iter().all(|name| name.style == Style::Number);
+    if numbers { older.digits.cmp(&younger.digits) as i64 } else { 0 }
 }
 
 /// Whether the first of two names is of the older file. `None` where the names do not tell.
@@ -285,7 +294,7 @@ mod tests {
 
     fn learnt(ages: &[Age<'_>]) -> Direction {
         let mut direction = Direction::default();
-        learn(ages, &mut direction);
+        learn(ages, 0, &mut direction);
         direction
     }
 
@@ -333,10 +342,25 @@ mod tests {
         let ages = [age("l.3", None, 7, 9), age("l.2", None, 7, 9), age("l.1", None, 6, 8)];
         assert_eq!(ordered(&ages), ["l.1", "l.2", "l.3"]);
         let (mut direction, tick) = (Direction::default(), [age("l.4", None, 9, 9), age("l.5", None, 9, 9)]);
-        learn(&tick, &mut direction);
+        learn(&tick, 0, &mut direction);
         assert_eq!(oldest_first(&tick, direction), [1, 0], "logrotate's way, where nothing tells");
-        learn(&ages, &mut direction);
-        learn(&tick, &mut direction);
+        learn(&ages, 0, &mut direction);
+        learn(&tick, 0, &mut direction);
         assert_eq!(oldest_first(&tick, direction), [0, 1], "an earlier look told that they rise");
+    }
+
+    #[test]
+    fn a_file_that_is_known_to_be_older_outweighs_late_lines() {
+        let proof = |older: &str, younger: &str| proof_of(OsStr::new(older), OsStr::new(younger));
+        assert_eq!((proof("l.2", "l.1"), proof("l.9", "l.10"), proof("l.1", "l.1.gz")), (1, -1, 0));
+        assert_eq!((proof("l.1", "l-20261121"), proof("l.tmp", "l.1"), proof("l.old", "l.1")), (0, 0, 0));
+        let tick = [age("l.0", None, 7, 30), age("l.1", None, 7, 10), age("l.2", None, 7, 20)];
+        assert_eq!(learnt(&tick), Direction::Falling, "a late line made the last write of the oldest young");
+        let mut direction = Direction::default();
+        learn(&tick, proof("l.0", "l.1") + proof("l.0", "l.2"), &mut direction);
+        assert_eq!(direction, Direction::Rising);
+        direction = Direction::Counted;
+        learn(&tick, proof("l.2", "l.1"), &mut direction);
+        assert_eq!(direction, Direction::Counted);
     }
 }

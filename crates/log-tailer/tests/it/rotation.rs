@@ -271,3 +271,37 @@ fn t40_rotations_while_stdout_is_stuck_lose_nothing() {
         tail.prints("start\n".to_owned() + &lines(0, 60_000) + "end\n");
     }
 }
+
+/// Polling sees no renames, and the clock that births and last writes are taken from stands still for up to 10 ms.
+#[test]
+fn t26_rotations_within_one_tick_come_in_order_however_the_names_are_numbered() {
+    for way in WAYS {
+        for names in [["f.0", "f.1", "f.2"], ["f.3", "f.2", "f.1"]] {
+            let pod = Pod::new();
+            let letters = ["a", "b", "c", "d"];
+            // All files are of one tick, and only their names and what was seen before tell their order.
+            kit_test::eventually("files of one tick", crate::harness::PATIENCE, || {
+                letters.iter().for_each(|letter| fs::write(pod.path(letter), format!("{letter}\n")).unwrap());
+                let tick = letters.map(|letter| {
+                    let facts = fs::metadata(pod.path(letter)).unwrap();
+                    (facts.created().ok(), facts.modified().unwrap())
+                });
+                let ties = tick.iter().all(|time| *time == tick[0]);
+                if !ties {
+                    letters.iter().for_each(|letter| pod.remove(letter));
+                }
+                ties
+            });
+            pod.rename("a", "f");
+            let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
+            tail.prints("a\n");
+            tail.stop();
+            for (next, name) in ["b", "c", "d"].into_iter().zip(names) {
+                pod.rename("f", name);
+                pod.rename(next, "f");
+            }
+            tail.go_on();
+            tail.prints("a\nb\nc\nd\n");
+        }
+    }
+}
