@@ -127,6 +127,14 @@ impl Tail {
         fs::read_dir(format!("/proc/{}/fd", self.0.id())).unwrap().count()
     }
 
+    /// How many generations of all files are open, by the last status that it has told. Asks for the next one.
+    pub(crate) fn generations(&mut self) -> usize {
+        self.0.signal(Signal::USR1);
+        let told = self.0.stderr();
+        let status = told.lines().rev().find(|line| line.starts_with(r#"{"files":"#));
+        status.map_or(0, |status| status.matches(r#""inode":"#).count())
+    }
+
     pub(crate) fn memory_peak_kib(&self) -> u64 {
         self.0.status_number("VmHWM")
     }
