@@ -5,9 +5,10 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use kit_test::{Process, Signal, eventually, free_port};
+use kit_test::{Process, Signal, eventually, free_port, try_http_get};
 use support::pki::{Authority, text};
 use support::{Door, Echo, PATIENCE, ambassador, hello, peer, run};
 use tempfile::TempDir;
@@ -206,4 +207,68 @@ fn several_pairs_share_one_process() {
     door.port = second;
     assert!(hello(&door, &pki.root, None).contains(OK));
     assert_eq!((one.connections(), two.connections()), (1, 1));
+}
+
+/// Debian's libfaketime: it lies to a program about the date, and leaves the monotonic clock alone. It cannot reach into a
+/// static program, so this is always the one that cargo built for the tests.
+fn faketime() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?.flatten();
+    folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|library| library.exists())
+}
+
+#[test]
+fn l11_a_clock_that_jumps_back_breaks_no_timer() {
+    let Some(library) = faketime() else {
+        eprintln!("skipped: no libfaketime");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let root = Authority::new(folder.path(), "root");
+    let (first, second) = (root.issue("first"), root.issue("second"));
+    let served = tempfile::tempdir().unwrap();
+    let place = |name: &str| served.path().join(name);
+    let serve = |pair: &support::pki::Pair| {
+        std::fs::write(place("tls.key"), pair.key_bytes()).unwrap();
+        std::fs::write(place("tls.crt"), pair.cert_bytes()).unwrap();
+    };
+    serve(&first);
+    std::fs::write(place("clock"), "+2h").unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tls-ambassador"));
+    command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", place("clock"));
+    command.envs([("FAKETIME_NO_CACHE", "1"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]);
+    let echo = Echo::start();
+    let port = free_port();
+    let (cert, key) = (place("tls.crt"), place("tls.key"));
+    let flags = ["--cert", text(&cert), "--key", text(&key), "--disable-authentication", "--connect-timeout", "5s"];
+    let flags = [&flags[..], &["--idle-timeout", "6s", "--grace", "3s"]].concat();
+    let mut door = Door::launch(command, "server", &format!("127.0.0.1:{port}"), &echo.target(), &flags).ready();
+    door.port = port;
+    let clock = || {
+        let page = try_http_get(door.admin, "/_status").unwrap().body;
+        let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+        page["time"].as_f64().unwrap()
+    };
+    let pki = Pki { _folder: folder, root, flags: Vec::new() };
+
+    // Timers that began before the jump end in time after it: of a handshake that stalls, and of a connection that is idle.
+    let ahead = clock();
+    let mut stalled = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let idle = pki.hold(&door);
+    std::fs::write(place("clock"), "+0").unwrap();
+    let jumped = ahead - clock();
+    assert!((7000.0..7300.0).contains(&jumped), "the clock went back by {jumped} s");
+    stalled.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(matches!(stalled.read(&mut [0; 64]), Ok(0) | Err(_)), "the stalled handshake is cut");
+    eventually("idle connection closed", PATIENCE, || door.metric("tls_ambassador_connections_open") < 1.0);
+    drop(idle);
+
+    // What is new works, and what waits for a time still does: the next certificate, the end of a drain.
+    assert!(hello(&door, &pki.root, None).contains(OK));
+    serve(&second);
+    eventually("the second certificate is served", PATIENCE, || hello(&door, &pki.root, None).contains("second"));
+    let _held = pki.hold(&door);
+    let began = Instant::now();
+    let exit = door.stop();
+    assert_eq!(exit.code, Some(4), "{}", exit.stderr);
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
 }

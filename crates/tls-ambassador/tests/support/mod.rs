@@ -45,8 +45,12 @@ impl Door {
     }
 
     pub fn start_on(mode: &str, listen: &str, target: &str, flags: &[&str]) -> Self {
+        Self::launch(ambassador(), mode, listen, target, flags)
+    }
+
+    /// As [`Door::start_on`], with a command that may have variables of its own.
+    pub fn launch(mut command: Command, mode: &str, listen: &str, target: &str, flags: &[&str]) -> Self {
         let admin: SocketAddr = ([127, 0, 0, 1], free_port()).into();
-        let mut command = ambassador();
         command.args([mode, "--listen", listen, "--target", target, "--admin-listen", &admin.to_string()]);
         command.args(["--threads", "2", "--log-level", "debug"]).args(flags);
         Self { process: Process::spawn(&mut command), port: 0, admin }
