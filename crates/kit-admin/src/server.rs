@@ -131,7 +131,7 @@ async fn own_answer(request: Request<Incoming>, near: bool, own: Own) -> Respons
         Own::Request(_) if request.method() != Method::POST => refusal("POST", "only POST\n"),
         Own::Page(_) if !read => refusal("GET, HEAD", "only GET and HEAD\n"),
         Own::Page(page) => {
-            let Page { status, content_type, body } = page(request.uri().query().unwrap_or_default());
+            let Page { status, content_type, body } = page(request.uri().query().unwrap_or_default()).await;
             response(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), content_type, body)
         }
         Own::Setting(tell, _) if read => response(StatusCode::OK, PLAIN, format!("{}\n", tell())),

@@ -1,6 +1,7 @@
 //! Conditions, pulses and metrics: what the endpoints read and the tool writes.
 
 use std::fmt::Write as _;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,6 +32,9 @@ struct Inner {
 /// Takes a value, or says why not.
 type Change = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
+/// A page that may take its time.
+pub(crate) type Coming = Pin<Box<dyn Future<Output = Page> + Send>>;
+
 /// What a path of the tool's own does.
 #[derive(Clone)]
 pub(crate) enum Own {
@@ -39,7 +43,7 @@ pub(crate) enum Own {
     /// POST notifies.
     Request(Arc<tokio::sync::Notify>),
     /// GET asks for a page; the query is what stands behind `?`.
-    Page(Arc<dyn Fn(&str) -> Page + Send + Sync>),
+    Page(Arc<dyn Fn(&str) -> Coming + Send + Sync>),
     /// GET tells the value, PUT changes it.
     Setting(Arc<dyn Fn() -> String + Send + Sync>, Change),
 }
@@ -136,7 +140,16 @@ impl Admin {
 
     /// Answers GET on `path` by `page`, which is given the query.
     pub fn page(&self, path: &'static str, page: impl Fn(&str) -> Page + Send + Sync + 'static) {
-        self.add(path, Own::Page(Arc::new(page)));
+        self.page_after(path, move |query| std::future::ready(page(query)));
+    }
+
+    /// As [`Admin::page`], where something has to be asked first. Health and metrics are answered meanwhile.
+    pub fn page_after<F: Future<Output = Page> + Send + 'static>(
+        &self,
+        path: &'static str,
+        page: impl Fn(&str) -> F + Send + Sync + 'static,
+    ) {
+        self.add(path, Own::Page(Arc::new(move |query| Box::pin(page(query)))));
     }
 
     /// Answers `path` as `of`, for peers' names of the same thing.

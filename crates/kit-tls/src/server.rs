@@ -11,7 +11,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
-use crate::verify::AdmittedClients;
+use crate::verify::{AdmittedClients, PinnedClients};
 use crate::{Admit, Certificate, Leaf, LoadError, Material, Password, Policy, pem};
 
 /// Where a server's material is.
@@ -60,6 +60,9 @@ pub struct Settings {
     pub alpn: Vec<Vec<u8>>,
     /// Whether clients are asked for a certificate.
     pub client_auth: ClientAuth,
+    /// Public keys (SHA-256 of the key info) of which a client must have one. Then its chain and dates are not looked at, and
+    /// there need be no authorities. Empty: chains count.
+    pub client_pins: Vec<[u8; 32]>,
     /// Which verified clients may in; `None`: all of them.
     pub admit: Option<Admit>,
     /// A client that names a server whose certificate is not here is refused instead of getting the default.
@@ -73,7 +76,15 @@ impl Settings {
     /// Of a certificate that is shown to whoever comes: nobody is asked for one, and every handshake is a full one.
     #[must_use]
     pub fn for_everybody(policy: Policy, alpn: Vec<Vec<u8>>) -> Self {
-        Self { policy, alpn, client_auth: ClientAuth::None, admit: None, strict_names: false, tickets: None }
+        Self {
+            policy,
+            alpn,
+            client_auth: ClientAuth::None,
+            client_pins: Vec::new(),
+            admit: None,
+            strict_names: false,
+            tickets: None,
+        }
     }
 }
 
@@ -128,13 +139,20 @@ fn client_verifier(
     settings: &Settings,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Option<Verifier>, LoadError> {
-    let Some(path) = files.client_authorities.as_ref().filter(|_| settings.client_auth != ClientAuth::None) else {
+    if settings.client_auth == ClientAuth::None {
         return Ok(None);
-    };
+    }
+    let mandatory = settings.client_auth == ClientAuth::Required;
+    if !settings.client_pins.is_empty() {
+        let inner = PinnedClients { pins: settings.client_pins.clone(), mandatory, provider: Arc::clone(provider) };
+        let admit = settings.admit.clone();
+        return Ok(Some((Arc::new(AdmittedClients { inner: Arc::new(inner), admit }), 0)));
+    }
+    let Some(path) = files.client_authorities.as_ref() else { return Ok(None) };
     let roots = Arc::new(pem::authorities(path)?);
     let authorities = roots.len();
     let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
-    if settings.client_auth == ClientAuth::Optional {
+    if !mandatory {
         builder = builder.allow_unauthenticated();
     }
     if let Some(path) = &files.revocations {

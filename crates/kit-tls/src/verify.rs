@@ -112,6 +112,65 @@ impl ClientCertVerifier for AdmittedClients {
     }
 }
 
+/// The key must be one of these (SHA-256 of the public key info); nothing else of the certificate counts.
+fn check_pins(pins: &[[u8; 32]], end_entity: &CertificateDer<'_>) -> Result<(), Error> {
+    let bad = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
+    if pins.contains(&Leaf::parse(end_entity).map_err(bad)?.spki_sha256) {
+        Ok(())
+    } else {
+        Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+    }
+}
+
+/// A client verifier that knows the keys themselves, whoever signed their certificates, if anybody did.
+#[derive(Debug)]
+pub(crate) struct PinnedClients {
+    pub(crate) pins: Vec<[u8; 32]>,
+    pub(crate) mandatory: bool,
+    pub(crate) provider: Arc<CryptoProvider>,
+}
+
+impl ClientCertVerifier for PinnedClients {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        check_pins(&self.pins, end_entity).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
 /// How a server's chain and name are judged before `admit` is asked.
 #[derive(Debug)]
 pub(crate) enum Trust {
@@ -142,12 +201,7 @@ impl AdmittedServers {
             Trust::Chain(inner) => {
                 inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
             }
-            Trust::Pins(pins) => {
-                let bad = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
-                if !pins.contains(&Leaf::parse(end_entity).map_err(bad)?.spki_sha256) {
-                    return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
-                }
-            }
+            Trust::Pins(pins) => check_pins(pins, end_entity)?,
         }
         if let Some(admit) = &self.admit {
             admit.check(end_entity)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kit_run::Error;
 use kit_tls::server::{ClientAuth as Asked, Files};
 
-use crate::access::Access;
+use crate::access::{Access, Rules};
 use crate::args::{ClientAuth, Switch};
 use crate::pairs::{Identity, Pair};
 
@@ -19,6 +19,8 @@ pub struct ServerIdentity {
     pub alpn: Vec<Vec<u8>>,
     /// Whether clients are asked.
     pub client_auth: Asked,
+    /// Keys that are let in whatever the rest of their certificates says; empty: chains count.
+    pub pins: Vec<[u8; 32]>,
     /// Who may in.
     pub access: Arc<Access>,
 }
@@ -34,6 +36,8 @@ pub(crate) struct Flags {
     pub(crate) session_tickets: Option<Switch>,
     /// There are issuers of tokens.
     pub(crate) tokens: bool,
+    /// A pin decides alone, as ghostunnel has it.
+    pub(crate) pins_alone: bool,
 }
 
 impl Flags {
@@ -70,24 +74,26 @@ impl Flags {
                 .hint("give --mode http with --jwt-issuer, --jwt-preset or --jwt"));
         }
         let asked = client_auth != Asked::None;
+        let pins = if self.pins_alone { pins(&identity.access, of)? } else { Vec::new() };
         if !asked && identity.revocations != self.default.revocations {
             return Err(Error::request(format!("{of}crl= is about client certificates, and none are asked for"))
                 .hint("add an allow- rule, or take crl= away"));
         }
         let own = identity.pair != self.default.pair;
+        let signed = asked && pins.is_empty();
         let authorities = || identity.authorities.or_else(|| self.ssl_cert_file.clone());
         let files = Files {
             pair: identity.pair,
             password: identity.password,
             folder: self.cert_dir.clone().filter(|_| !own),
-            client_authorities: asked.then(authorities).flatten(),
-            revocations: identity.revocations.filter(|_| asked),
+            client_authorities: signed.then(authorities).flatten(),
+            revocations: identity.revocations.filter(|_| signed),
         };
-        self.check_files(&files, asked, of)?;
-        Ok(ServerIdentity { files, alpn: identity.alpn, client_auth, access: Arc::new(identity.access) })
+        self.check_files(&files, signed, of)?;
+        Ok(ServerIdentity { files, alpn: identity.alpn, client_auth, pins, access: Arc::new(identity.access) })
     }
 
-    fn check_files(&self, files: &Files, asked: bool, of: &str) -> Result<(), Error> {
+    fn check_files(&self, files: &Files, signed: bool, of: &str) -> Result<(), Error> {
         match (&files.pair, &files.folder) {
             (None, None) => {
                 return Err(Error::request(format!("{of}a server needs a certificate"))
@@ -101,13 +107,25 @@ impl Flags {
             }
             _ => {}
         }
-        if asked && files.client_authorities.is_none() {
+        if signed && files.client_authorities.is_none() {
             return Err(Error::request(format!("{of}client certificates cannot be verified without --cacert")).hint(
                 "give the authority that signs your clients' certificates; public authorities would let in the world",
             ));
         }
         Ok(())
     }
+}
+
+/// The pins that decide alone; `of` begins the error.
+fn pins(access: &Access, of: &str) -> Result<Vec<[u8; 32]>, Error> {
+    let others = Rules { spki_pin: Vec::new(), ..access.rules.clone() };
+    if !access.rules.spki_pin.is_empty() && (access.any_certificate || access.token || !others.is_empty()) {
+        return Err(Error::request(format!(
+            "{of}--allow-spki-pin alone decides, so other --allow rules would not count"
+        ))
+        .hint("keep the pins, or the rules"));
+    }
+    Ok(access.rules.spki_pin.clone())
 }
 
 /// Whether clients are asked, by these rules; `of` begins the error.

@@ -14,6 +14,7 @@ use kit_admin::{Admin, Condition};
 use kit_http::{GetError, Limits, Request, Url};
 use kit_run::Error;
 
+use crate::config::DoorConfig;
 use crate::proxy::Proxy;
 use crate::target::Target;
 
@@ -61,6 +62,17 @@ impl AppCheck {
         Ok(AppCheck { page: target_status, targets, proxy: None })
     }
 
+    /// What ghostunnel's status page asks whenever it is asked itself: whether each target takes a connection. Nothing where
+    /// readiness asks already.
+    #[must_use]
+    pub fn of_status_page(&self, door: &DoorConfig, proxy: Option<&Proxy>) -> AppCheck {
+        if !door.ghostunnel || !self.is_off() {
+            return AppCheck::default();
+        }
+        let targets = door.pairs.iter().map(|pair| pair.target.clone()).collect();
+        AppCheck { page: None, targets, proxy: proxy.cloned() }
+    }
+
     /// Readiness does not depend on the app.
     #[must_use]
     pub fn is_off(&self) -> bool {
@@ -75,6 +87,14 @@ impl AppCheck {
         if let Some(page) = &self.page {
             ask_page(page).await.map_err(|reason| format!("{page} {reason}"))?;
         }
+        self.dial().await
+    }
+
+    /// Whether every target takes a connection.
+    ///
+    /// # Errors
+    /// The first that does not, on one line.
+    pub async fn dial(&self) -> Result<(), String> {
         for target in &self.targets {
             let dialled = target.dial_through(self.proxy.as_ref(), PATIENCE).await;
             dialled.map_err(|error| format!("{target} takes no connection: {error}"))?;

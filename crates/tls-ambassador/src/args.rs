@@ -181,7 +181,7 @@ pub struct DoorArgs {
     pub require_pq: bool,
 
     /// Protocols to offer in TLS (ALPN), best first; repeatable, or separated by commas
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = protocol)]
     pub alpn: Vec<String>,
 
     /// Talk the database's own greeting before TLS; a peer that declines TLS is disconnected
@@ -435,6 +435,15 @@ pub struct ClientArgs {
 }
 
 /// A name in a rule. An empty one is a variable that was never set, and some certificates have empty names.
+/// A name of ALPN, without the blanks that stand beside commas.
+fn protocol(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("a protocol has a name, such as h2"),
+        name if name.len() > 255 => Err("a protocol's name has 255 bytes at most"),
+        name => Ok(name.to_owned()),
+    }
+}
+
 fn name(text: &str) -> Result<String, &'static str> {
     if text.is_empty() { Err("an empty name is no rule") } else { Ok(text.to_owned()) }
 }

@@ -203,9 +203,12 @@ impl Tunnel {
             idle: door.idle_timeout,
             half_closed: door.close_timeout,
             end: door.max_lifetime.map(|lifetime| accepted + lifetime),
+            orderly: door.ghostunnel,
         };
         let counters = (&self.metrics.bytes_in, &self.metrics.bytes_out);
-        let result = match relay(&mut near, &mut tls, limits, counters).await {
+        let carried = relay(&mut near, &mut tls, limits, counters).await;
+        self.metrics.cut(&carried);
+        let result = match carried {
             Outcome::Broken(error) if is_alert(&error) => {
                 journal::ended(door, &peer, &self.target, &self.listener, &error);
                 self.metrics.handshake_failed("peer_refused");

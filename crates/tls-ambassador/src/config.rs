@@ -206,8 +206,13 @@ impl TryFrom<(ServerArgs, SslCertFile)> for ServerConfig {
             .hint("a server lets clients in by allow- rules"));
         }
         let (door, found) = door_config(door, default.clone(), None)?;
-        let flags = Flags { default, cert_dir, ssl_cert_file, sni_strict, session_tickets, tokens };
+        let pins_alone = door.ghostunnel && mode == Mode::Tcp;
+        let flags = Flags { default, cert_dir, ssl_cert_file, sni_strict, session_tickets, tokens, pins_alone };
         let identities = flags.identities(found, &door.pairs)?;
+        if proxy_protocol_mode == ProxyOut::TlsFull && identities.iter().any(|identity| !identity.pins.is_empty()) {
+            return Err(Error::request("--proxy-protocol-mode tls-full tells names that nobody vouches for")
+                .hint("--allow-spki-pin looks at the key alone; use --proxy-protocol-mode tls"));
+        }
         check_server_pairs(&door.pairs, proxy_protocol_mode, unsafe_target)?;
         Ok(Self {
             mode,

@@ -184,6 +184,7 @@ fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
         };
         pairs.map(door).collect()
     };
+    let status = app_check.of_status_page(&door, None);
     let checking = app_check::follow(app_check, &admin);
     let background = async {
         let keeping = async {
@@ -197,7 +198,7 @@ fn serve(cx: &Context, config: ServerConfig) -> Result<(), Error> {
     let mut all = kept(&stores);
     all.extend(shown.as_ref().map(|store| store as &dyn lifecycle::Kept));
     let shown = shown.as_ref().map(Store::subscribe);
-    lifecycle::serve(cx, lifecycle::Outside { admin, shown }, &door, &all, background, doors)
+    lifecycle::serve(cx, lifecycle::Outside { admin, shown, status }, &door, &all, background, doors)
 }
 
 /// What the listener of health and metrics shows, where that speaks TLS: the first own certificate, followed like the others.
@@ -246,6 +247,7 @@ fn server_stores(config: &ServerConfig) -> Result<Vec<Store<rustls::ServerConfig
             policy: config.policy.clone(),
             alpn: identity.alpn.clone(),
             client_auth: identity.client_auth,
+            client_pins: identity.pins.clone(),
             admit: checked.then_some(admit),
             strict_names: config.strict_names,
             // A ticket says nothing of certificates: one that was got where none are asked for must not open a door that asks.
@@ -276,6 +278,7 @@ fn tunnel(cx: &Context, config: ClientConfig) -> Result<(), Error> {
     let materials: Vec<_> = stores.iter().map(Store::subscribe).collect();
     let local_material = local.as_ref().map(Store::subscribe);
     let door = config.door.clone();
+    let status = config.app_check.of_status_page(&door, config.proxy.as_ref());
     let own = config
         .identities
         .first()
@@ -286,7 +289,7 @@ fn tunnel(cx: &Context, config: ClientConfig) -> Result<(), Error> {
     let mut all = kept(&stores);
     all.extend(local.iter().chain(&shown).map(|store| store as &dyn lifecycle::Kept));
     let shown = shown.as_ref().map(Store::subscribe);
-    lifecycle::serve(cx, lifecycle::Outside { admin, shown }, &door, &all, checking, doors)
+    lifecycle::serve(cx, lifecycle::Outside { admin, shown, status }, &door, &all, checking, doors)
 }
 
 /// What a subscriber of a store sees.

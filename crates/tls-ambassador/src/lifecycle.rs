@@ -18,6 +18,7 @@ use kit_tls::{Certificate, Event, LoadError, Store};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
+use crate::app_check::AppCheck;
 use crate::config::DoorConfig;
 use crate::desk::{Desk, Shown};
 use crate::limits::Turnstile;
@@ -89,6 +90,8 @@ pub(crate) struct Outside {
     pub(crate) admin: Admin,
     /// The certificate.
     pub(crate) shown: Option<Shown>,
+    /// What the status page asks of the app before it answers.
+    pub(crate) status: AppCheck,
 }
 
 /// What a door needs on each thread.
@@ -146,9 +149,9 @@ where
     D: Serve,
     F: Fn(Seat) -> Vec<Rc<D>> + Clone + Send + 'static,
 {
-    let Outside { admin, shown } = outside;
+    let Outside { admin, shown, status } = outside;
     let metrics = admin.register(Metrics::register);
-    let asked_to_reload = pages::add(&admin, config, &metrics);
+    let asked_to_reload = pages::add(&admin, config, &metrics, status);
     let life = Life::new(&admin, Arc::clone(&metrics), stores);
     life.dates();
     life.taken_into_use();

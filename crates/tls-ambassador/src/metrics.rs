@@ -1,5 +1,6 @@
 //! What is counted. Labels are bounded: listeners come from flags, everything else from fixed words.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::relay::Outcome;
 use crate::times::Times;
 
 /// Labels of one to three words each.
@@ -21,6 +23,8 @@ type Labels<const N: usize> = [(&'static str, String); N];
 pub struct Metrics {
     /// What became of what was accepted, in ghostunnel's words.
     pub accepted: Accepted,
+    /// What became of those that had a session, in ghostunnel's words.
+    pub carried: Carried,
     /// Accepted and not yet over.
     pub connections_open: Gauge,
     connections: Family<Labels<2>, Counter>,
@@ -65,6 +69,21 @@ impl Accepted {
     }
 }
 
+/// Counts of connections that did not end by themselves, for the same page.
+#[derive(Debug, Default)]
+pub struct Carried {
+    timeout: AtomicU64,
+    error: AtomicU64,
+}
+
+impl Carried {
+    /// Those that a limit ended, those that broke otherwise than by a reset.
+    #[must_use]
+    pub fn counts(&self) -> [u64; 2] {
+        [&self.timeout, &self.error].map(|cell| cell.load(Ordering::Relaxed))
+    }
+}
+
 impl Metrics {
     /// Makes and registers all of them.
     #[must_use]
@@ -73,6 +92,7 @@ impl Metrics {
         let buckets = exponential_buckets(0.000_25, 2.0, 16);
         let metrics = Self {
             accepted: Accepted::default(),
+            carried: Carried::default(),
             connections_open: Gauge::default(),
             connections: Family::default(),
             handshakes: Family::default(),
@@ -121,6 +141,20 @@ impl Metrics {
     pub fn ended(&self, listener: &str, result: &'static str) {
         let labels = [("listener", listener.to_owned()), ("result", result.to_owned())];
         self.connections.get_or_create(&labels).inc();
+    }
+
+    /// What was carried between two sides did not end by itself.
+    pub fn cut(&self, outcome: &Outcome) {
+        let cell = match outcome {
+            Outcome::Finished => return,
+            Outcome::TimedOut => &self.carried.timeout,
+            // A peer that has gone is no fault; its suite wants none told.
+            Outcome::Broken(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                return;
+            }
+            Outcome::Broken(_) => &self.carried.error,
+        };
+        cell.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A handshake succeeded.

@@ -7,6 +7,7 @@ use kit_admin::{Admin, Page};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use crate::app_check::AppCheck;
 use crate::config::DoorConfig;
 use crate::metrics::Metrics;
 use crate::times::Times;
@@ -27,7 +28,7 @@ const ALIASES: [(&str, &str); 8] = [
 const TASKS: i64 = 4;
 
 /// Adds all of them. What is returned is notified by POST on `/reload`.
-pub(crate) fn add(admin: &Admin, config: &DoorConfig, metrics: &Arc<Metrics>) -> Arc<Notify> {
+pub(crate) fn add(admin: &Admin, config: &DoorConfig, metrics: &Arc<Metrics>, check: AppCheck) -> Arc<Notify> {
     for (path, of) in ALIASES {
         admin.alias(path, of);
     }
@@ -37,7 +38,18 @@ pub(crate) fn add(admin: &Admin, config: &DoorConfig, metrics: &Arc<Metrics>) ->
     let (asked, numbers) = (admin.clone(), Arc::clone(metrics));
     let pairs: Vec<(String, String)> =
         config.pairs.iter().map(|pair| (pair.listen.to_string(), pair.target.to_string())).collect();
-    admin.page("/_status", move |_| status(&asked, &numbers, &pairs));
+    let ghostunnel = config.ghostunnel;
+    admin.page_after("/_status", move |_| {
+        let (asked, numbers, pairs, check) = (asked.clone(), Arc::clone(&numbers), pairs.clone(), check.clone());
+        async move {
+            let app = check.dial().await.err();
+            let mut page = status(&asked, &numbers, &pairs, app);
+            if ghostunnel {
+                in_its_words(&mut page);
+            }
+            json_page(if page["ok"] == true { 200 } else { 503 }, &page)
+        }
+    });
     let (asked, numbers) = (admin.clone(), Arc::clone(metrics));
     admin.page("/_metrics", move |query| match query {
         "" | "format=json" => json_metrics(&numbers),
@@ -63,10 +75,12 @@ fn json_page(status: u16, value: &Value) -> Page {
     Page { status, content_type: "application/json", body: format!("{value}\n") }
 }
 
-/// ghostunnel's word for readiness. Its `backend_ok` is what `--target-status` says here, which is part of readiness.
-fn status(admin: &Admin, metrics: &Metrics, pairs: &[(String, String)]) -> Page {
+/// ghostunnel's word for readiness. Its `backend_ok` is what `--target-status` says here, which is part of readiness; `app` is
+/// what was wrong when it was asked just now.
+fn status(admin: &Admin, metrics: &Metrics, pairs: &[(String, String)], app: Option<String>) -> Value {
+    let app = app.map(|reason| format!("app: {reason}"));
     let problems = admin.not_ready();
-    let reasons: Vec<&str> = problems.lines().collect();
+    let reasons: Vec<&str> = problems.lines().chain(app.as_deref()).collect();
     let ok = reasons.is_empty();
     let app = reasons.iter().find(|reason| reason.starts_with("app:"));
     let word = match metrics.drain_state.get() {
@@ -91,7 +105,14 @@ fn status(admin: &Admin, metrics: &Metrics, pairs: &[(String, String)]) -> Page 
             object.insert("backend_error".to_owned(), (*reason).into());
         }
     }
-    json_page(if ok { 200 } else { 503 }, &page)
+    page
+}
+
+/// It tells what the listener does in its message, and all the rest in one word.
+fn in_its_words(page: &mut Value) {
+    let word = if page["ok"] == true { "ok" } else { "critical" };
+    let message = if page["status"] == "stopping" { "stopping" } else { "listening" };
+    (page["status"], page["message"]) = (word.into(), message.into());
 }
 
 fn unix(time: SystemTime) -> f64 {
@@ -102,11 +123,16 @@ fn unix(time: SystemTime) -> f64 {
 fn json_metrics(metrics: &Metrics) -> Page {
     let now = unix(SystemTime::now()) as u64;
     let mut all: Vec<(String, Value)> = Vec::new();
-    let accept = metrics.accepted.counts();
+    let mut accept = metrics.accepted.counts();
+    // There it counts what could not be accepted as well.
+    accept[3] += metrics.accept_errors.get();
     for (name, count) in ["total", "success", "timeout", "error"].into_iter().zip(accept) {
         all.push((format!("accept.{name}"), count.into()));
     }
     all.push(("conn.open".to_owned(), metrics.connections_open.get().into()));
+    for (name, count) in ["timeout", "error"].into_iter().zip(metrics.carried.counts()) {
+        all.push((format!("conn.{name}"), count.into()));
+    }
     for (name, times) in [("lifetime", &metrics.connection_seconds), ("handshake", &metrics.handshake_seconds)] {
         all.extend(summary(name, times));
     }

@@ -79,13 +79,15 @@ fn word(protocol: StartTls) -> String {
 
 /// Everybody that a listener lets in, each kind named.
 fn let_in(identity: &ServerIdentity, issuers: &[JwtConfig]) -> String {
-    let ServerIdentity { access, files, client_auth, .. } = identity;
+    let ServerIdentity { access, files, client_auth, pins, .. } = identity;
     if access.everyone {
         return "anybody (disable-authentication)".to_owned();
     }
     let mut kinds = Vec::new();
     let wanted = if access.any_certificate { vec!["every certificate".to_owned()] } else { facts(&access.rules) };
-    if !wanted.is_empty() {
+    if !pins.is_empty() {
+        kinds.push(format!("{}, whatever the rest of the certificate says", wanted.join(", ")));
+    } else if !wanted.is_empty() {
         let signed = signed(files.client_authorities.as_deref(), files.revocations.as_deref());
         kinds.push(format!("{} {signed}", wanted.join(", ")));
     }

@@ -143,6 +143,9 @@ pub struct Limits {
     pub half_closed: Duration,
     /// At this time, whatever happens.
     pub end: Option<Instant>,
+    /// Both sides are told of a limit's end as of any other, as ghostunnel does. Else it is a reset, so that nobody takes what
+    /// has come for the whole.
+    pub orderly: bool,
 }
 
 /// How a relay ended.
@@ -183,7 +186,13 @@ pub async fn relay<A: End, B: End>(
 ) -> Outcome {
     let mut relay = Relay { near, far, forth: Direction::Open, back: Direction::Open, counters, moved: false };
     let outcome = relay.run(limits).await;
-    if !matches!(outcome, Outcome::Finished) {
+    if limits.orderly && matches!(outcome, Outcome::TimedOut) {
+        std::future::poll_fn(|cx| {
+            relay.say_goodbye(cx);
+            Poll::Ready(())
+        })
+        .await;
+    } else if !matches!(outcome, Outcome::Finished) {
         // Whoever is left must not take what it has for the whole.
         relay.near.abort_on_drop();
         relay.far.abort_on_drop();
@@ -217,6 +226,13 @@ impl<A: End, B: End> Relay<'_, A, B> {
                 }
                 Err(_elapsed) => return Outcome::TimedOut,
             }
+        }
+    }
+
+    /// Whoever takes no bytes gets no goodbye.
+    fn say_goodbye(&mut self, cx: &mut Context<'_>) {
+        for gone in [self.near.poll_close(cx), self.far.poll_close(cx)] {
+            drop(gone);
         }
     }
 

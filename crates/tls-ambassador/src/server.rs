@@ -239,9 +239,12 @@ impl Door {
             idle: door.idle_timeout,
             half_closed: door.close_timeout,
             end: door.max_lifetime.map(|lifetime| accepted + lifetime),
+            orderly: door.ghostunnel,
         };
         let counters = (&self.metrics.bytes_in, &self.metrics.bytes_out);
-        outcome(door, relay(&mut tls, &mut Plain::new(app), limits, counters).await, &arrival.peer)
+        let carried = relay(&mut tls, &mut Plain::new(app), limits, counters).await;
+        self.metrics.cut(&carried);
+        outcome(door, carried, &arrival.peer)
     }
 
     fn report(&self, failure: &Failure, peer: &str) -> &'static str {

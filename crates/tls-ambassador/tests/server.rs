@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "server/ghostly.rs"]
+mod ghostly;
 #[path = "server/hostile.rs"]
 mod hostile;
 #[path = "server/plan.rs"]
