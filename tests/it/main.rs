@@ -4,6 +4,7 @@
 
 mod bench;
 mod cluster;
+mod conformance;
 mod docker;
 mod documents;
 mod engines;

@@ -13,7 +13,6 @@ mod screen;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -232,7 +231,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.once { once(&mut pod, &volumes, &screen) } else { until_told(&mut pod, &volumes, &screen) }
 }
 
-/// Compiles the tools of the pod and returns the folder of their binaries. The tests have built those that ship.
+/// The folder of the pod's binaries. The tests have built those that ship.
 fn build() -> anyhow::Result<PathBuf> {
     if let Some(built) = workspace::variable("PODKIT_BIN_DIR") {
         return Ok(built.into());
@@ -240,16 +239,7 @@ fn build() -> anyhow::Result<PathBuf> {
     let mut tools: Vec<&str> = CONTAINERS.iter().map(|container| container.tool).collect();
     tools.sort_unstable();
     tools.dedup();
-    let mut build = workspace::cargo();
-    build.args(["build", "--message-format", "json-render-diagnostics"]);
-    build.args(tools.iter().flat_map(|tool| ["--package", tool])).stderr(Stdio::inherit());
-    let messages = workspace::capture(&mut build)?;
-    let mut executables = messages.lines().filter_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        Some(PathBuf::from(message["executable"].as_str()?))
-    });
-    let tool = executables.next_back().context("cargo build made no binary")?;
-    tool.parent().map(Path::to_owned).context("a binary without a folder")
+    workspace::build_tools(&tools)
 }
 
 fn once(pod: &mut Pod<'_>, volumes: &Volumes, screen: &Screen) -> anyhow::Result<()> {

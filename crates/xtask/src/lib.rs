@@ -10,6 +10,7 @@
 )]
 
 pub mod bench;
+pub mod conformance;
 pub mod demo;
 pub mod engine;
 pub mod engines;

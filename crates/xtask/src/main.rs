@@ -5,7 +5,7 @@ use std::process::ExitCode;
 #[cfg(target_os = "linux")]
 use clap::Parser;
 #[cfg(target_os = "linux")]
-use xtask::{bench, demo, engines, image, load, new, sizes, test};
+use xtask::{bench, conformance, demo, engines, image, load, new, sizes, test};
 
 /// The repository's own commands
 #[cfg(target_os = "linux")]
@@ -14,6 +14,8 @@ use xtask::{bench, demo, engines, image, load, new, sizes, test};
 enum Command {
     /// Measure our tools beside the ones they replace
     Bench(bench::Args),
+    /// Run suites that other people wrote against tls-ambassador
+    Conformance(conformance::Args),
     /// Run a pod as local processes, without Docker or a cluster
     Demo(demo::Args),
     /// Run a command with Docker and Kubernetes that know our images
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Bench(args) => bench::run(&args),
+        Command::Conformance(args) => conformance::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Engines(args) => engines::run(&args),
         Command::Image(args) => image::run(&args),

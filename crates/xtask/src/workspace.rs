@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, bail};
 
@@ -62,6 +62,23 @@ pub fn cargo() -> Command {
     let mut command = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
+}
+
+/// Compiles `tools` for this machine and returns the folder of their binaries.
+///
+/// # Errors
+/// When one does not compile.
+pub fn build_tools(tools: &[&str]) -> anyhow::Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--message-format", "json-render-diagnostics"]);
+    build.args(tools.iter().flat_map(|tool| ["--package", tool])).stderr(Stdio::inherit());
+    let messages = capture(&mut build)?;
+    let mut executables = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(PathBuf::from(message["executable"].as_str()?))
+    });
+    let tool = executables.next_back().context("cargo build made no binary")?;
+    tool.parent().map(Path::to_owned).context("a binary without a folder")
 }
 
 /// Runs a command whose output goes to the terminal.
