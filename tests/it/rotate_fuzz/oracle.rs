@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::world::{World, banner};
+use super::world::{Line, World, banner};
 
 /// A killed tailer may repeat one batch.
 pub(super) const BATCH: usize = 64 * 1024;
@@ -196,7 +196,8 @@ impl Observer {
     }
 
     /// Pieces that are no lines: an unfinished line, or the part of a destroyed line that was read in time, with a
-    /// newline of the tailer's own; and the end of what a killed process wrote.
+    /// newline of the tailer's own; the rest of such a line, once, where it was written after the tailer may have let go of
+    /// the file; and the end of what a killed process wrote.
     fn judge_parts(&self, worlds: &[World], state: bool, verdict: &mut Verdict) {
         let lines = worlds.iter().flat_map(|world| &world.lines);
         let partial = lines.filter(|line| line.finished.is_none() || line.excused);
@@ -207,6 +208,8 @@ impl Observer {
             bytes[nuls..].to_vec()
         };
         let mut shown: Vec<Vec<u8>> = Vec::new();
+        // First parts that came out with a newline and whose rest did not come yet.
+        let mut closed: Vec<&[u8]> = Vec::new();
         for life in &self.lives {
             for seen in &life.seen {
                 let cuts = if let Seen::Joined { cuts, .. } = seen { cuts.as_slice() } else { &[] };
@@ -216,6 +219,9 @@ impl Observer {
                 let Seen::Other(bytes) = seen else { continue };
                 if partial.iter().any(|part| part.starts_with(bytes)) || banner().starts_with(bytes) {
                     shown.push(bytes.clone());
+                    closed.push(bytes);
+                } else if let Some(first) = closed.iter().position(|first| is_rest(first, bytes, worlds)) {
+                    closed.remove(first);
                 } else {
                     verdict.problems.push(format!("not a line: {}{}", excerpt(bytes), difference(bytes, worlds)));
                 }
@@ -240,6 +246,14 @@ impl Observer {
             }
         }
     }
+}
+
+/// Whether the two are one line that nobody could be held to read whole.
+fn is_rest(first: &[u8], rest: &[u8], worlds: &[World]) -> bool {
+    let is_it = |line: &Line| {
+        line.excused && line.finished.is_some() && line.bytes.strip_prefix(first).is_some_and(|bytes| bytes == rest)
+    };
+    !first.is_empty() && worlds.iter().flat_map(|world| &world.lines).any(is_it)
 }
 
 fn recognise(piece: &[u8], worlds: &[World], nul_may_lead: bool) -> Seen {

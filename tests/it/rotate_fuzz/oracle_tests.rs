@@ -108,6 +108,37 @@ fn parts_of_lines_that_truncations_cut_stand_before_the_next_line() {
 }
 
 #[test]
+fn the_rest_of_a_line_stands_alone_only_after_its_first_part_and_only_where_the_file_was_let_go() {
+    let check = |kind, arrange: fn(&[Vec<u8>], [Vec<u8>; 2]) -> Vec<Vec<u8>>| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut world = World::new(folder.path(), 0, 1, &setup());
+        world.write(2, Duration::ZERO);
+        world.half();
+        // A file without a name that nobody had open gets the rest of the line.
+        world.rotate(Rotation { late: 1, ..rotation(kind) }, &BTreeSet::new());
+        world.write(2, Duration::ZERO);
+        world.half();
+        let lines = finished(&world);
+        let parts = [lines[2][..7].to_vec(), lines[2][7..].to_vec()];
+        problems(world, &arrange(&lines, parts)).join("\n")
+    };
+    let whole = |lines: &[Vec<u8>], _| lines.to_vec();
+    let apart = |lines: &[Vec<u8>], [first, rest]: [Vec<u8>; 2]| [&lines[..2], &[first], &lines[3..], &[rest]].concat();
+    assert_eq!(check(Kind::Delete, whole), "");
+    assert_eq!(check(Kind::Delete, apart), "");
+    assert!(check(Kind::Create, apart).contains("not a line"), "it was to be read whole");
+    let refused: [fn(&[Vec<u8>], [Vec<u8>; 2]) -> Vec<Vec<u8>>; 4] = [
+        |lines, [_, rest]| [&lines[..2], &lines[3..], &[rest]].concat(),
+        |lines, [first, rest]| [&lines[..2], &[rest], &lines[3..], &[first]].concat(),
+        |lines, [first, rest]| [&lines[..2], &[first], &lines[3..], &[rest.clone(), rest]].concat(),
+        |lines, [first, rest]| [&lines[..2], &[first], &lines[3..], &[rest[1..].to_vec()]].concat(),
+    ];
+    for arrange in refused {
+        assert!(check(Kind::Delete, arrange).contains("not a line"), "{}", check(Kind::Delete, arrange));
+    }
+}
+
+#[test]
 fn only_a_kill_excuses_repeats_and_a_torn_end() {
     let folder = tempfile::tempdir().unwrap();
     let mut world = world(&folder, Kind::Create);
