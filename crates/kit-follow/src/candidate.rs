@@ -11,6 +11,9 @@ use crate::identity::{Facts, Trace, read_at};
 use crate::names::Origin;
 use crate::target::Known;
 
+/// So many first bytes of a compressed file are compared before all of it is.
+const HEAD_BYTES: u64 = 1024;
+
 /// A file beside the log that was not seen before.
 #[derive(Debug)]
 pub(crate) struct Candidate {
@@ -35,11 +38,24 @@ impl Candidate {
         Facts::at(&self.path).is_ok_and(|facts| facts.identity.same(self.facts.identity))
     }
 
-    /// Whether that name still tells its age: a compressed file that has taken its place kept the name.
+    /// Whether that name still tells its age: a compressed file that has taken its place kept the name, unless it is one of
+    /// another file, whose turn with that name came later.
     pub(crate) fn keeps_its_name(&self) -> bool {
         let mut compressed = self.path.clone().into_os_string();
         compressed.push(".gz");
-        self.has_its_name() || (!self.path.exists() && Path::new(&compressed).exists())
+        self.has_its_name() || (!self.path.exists() && self.is_compressed_as(Path::new(&compressed)).unwrap_or(false))
+    }
+
+    /// Whether a compressed file was made of this one. Compressors keep the time of the last write; where one does not, the
+    /// content tells.
+    fn is_compressed_as(&self, path: &Path) -> io::Result<bool> {
+        let facts = Facts::of(&self.file)?;
+        let packed = open(path)?;
+        if Facts::of(&packed)?.modified == facts.modified {
+            return Ok(true);
+        }
+        let head = facts.size.min(HEAD_BYTES);
+        gz::begins(&packed, &self.file, usize::try_from(head).unwrap_or_default())
     }
 
     /// Whether it can only be younger than a file that had the log's name at an earlier look, without an event that told so: it
@@ -111,4 +127,39 @@ pub(crate) fn fits(candidate: &Candidate, trace: &Trace) -> Result<bool, FollowE
         trace.fits(&candidate.file, candidate.facts.size)
     };
     fits.map_err(FollowError::Read)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_kept_by_what_is_compressed_of_the_file_and_lost_to_another_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, packed) = (dir.path().join("f.1"), dir.path().join("f.1.gz"));
+        let pack = |content: &[u8]| {
+            let mut encoder = GzEncoder::new(File::create(&packed).unwrap(), Compression::fast());
+            encoder.write_all(content).unwrap();
+            encoder.finish().unwrap();
+        };
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        let file = open(&path).unwrap();
+        let facts = Facts::of(&file).unwrap();
+        let candidate = Candidate { path: path.clone(), file, facts, compressed: false, origin: None };
+        assert!(candidate.keeps_its_name());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!candidate.keeps_its_name(), "gone");
+        pack(b"three\n");
+        assert!(!candidate.keeps_its_name(), "compressed of another file that had the name");
+        pack(b"one\ntwo\n");
+        assert!(candidate.keeps_its_name(), "compressed of this one");
+        pack(b"");
+        let modified = candidate.file.metadata().unwrap().modified().unwrap();
+        File::options().write(true).open(&packed).unwrap().set_modified(modified).unwrap();
+        assert!(candidate.keeps_its_name(), "the time of the last write tells without a look at the content");
+    }
 }

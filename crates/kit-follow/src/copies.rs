@@ -49,12 +49,13 @@ pub(crate) struct Copy {
     grew: Instant,
     /// The last number of a generation before the look that found it.
     looked: u64,
-    /// The generation that had the log's name when that look was over, and the last number then.
-    beside: (Option<u64>, u64),
+    /// The generation that had the log's name when that look was over, with the round of what was in it, and the last number
+    /// then.
+    beside: (Option<(u64, u32)>, u64),
 }
 
 impl Copy {
-    pub(crate) fn new(file: Candidate, looked: u64, beside: (Option<u64>, u64)) -> Self {
+    pub(crate) fn new(file: Candidate, looked: u64, beside: (Option<(u64, u32)>, u64)) -> Self {
         Self { file, shadow: None, found: Instant::now(), grew: Instant::now(), looked, beside }
     }
 
@@ -316,7 +317,9 @@ impl<S: Sink> Engine<S> {
             None => place_by_age(followed, &candidate, looked, links),
         };
         // What had the log's name after this was found came after it, or goes on where it ends.
-        let later = |one: &Generation| Some(one.number) == beside.0 || (one.led && one.number > beside.1);
+        let last = beside.0.map(|last| last.0);
+        let held = |one: &Generation| one.copy_of.is_some() && one.copy_of == beside.0;
+        let later = |one: &Generation| Some(one.number) == last || held(one) || (one.led && one.number > beside.1);
         let place = followed.generations.iter().position(later).map_or(place, |last| place.min(last));
         // A file took the name and is gone, and this is what is left of it: told by events, else by a new file there.
         let came = followed.births > 0 && !followed.doubtful;
@@ -493,12 +496,14 @@ impl<S: Sink> Engine<S> {
             // Its line has begun to go out: until the copy has ended that, the record of what was there is right.
             self.save_later(target, self.targets[target].generations[at].number);
         }
-        let candidate = copy.file;
+        let truncated = &self.targets[target].generations[at];
+        let (candidate, of) = (copy.file, (truncated.number, truncated.round - 1));
         self.stats.recovered_bytes.inc_by(candidate.facts.size.saturating_sub(offset));
         let kind = if candidate.compressed { Kind::Log } else { Kind::Copy };
         // Later rounds may have been found before the truncation was noticed.
         let at = self.place_by_name(target, &candidate).map_or(at, |place| place.min(at));
         let generation = self.insert_found(target, at, candidate, offset, kind)?;
+        generation.copy_of = Some(of);
         generation.size().map_err(FollowError::Read)?;
         let (number, packed) = (generation.number, generation.stream.is_some());
         let Some(end) = interrupted else { return Ok(()) };

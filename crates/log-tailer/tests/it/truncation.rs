@@ -140,6 +140,27 @@ fn t45_two_copies_between_two_looks_come_before_what_their_file_held_at_last() {
 }
 
 #[test]
+fn t45_a_copy_that_was_there_first_stands_before_a_copy_of_what_its_file_held_then() {
+    for way in WAYS {
+        let pod = Pod::new();
+        pod.append("f", "two\n");
+        let mut tail = pod.tail(&with(&["-n+1", "-F", "--log-level", "debug", "f"], way));
+        tail.prints("two\n");
+        pod.append("f.1", "");
+        tail.says("f.1 size=0 verdict=Unfinished");
+        tail.stop();
+        // Found in the making, and without a name that could tell its age when its content is there.
+        pod.append("f.1", "one\n");
+        pod.remove("f.1");
+        pod.append("f", "three\n");
+        pod.copytruncate("f", "f.1");
+        pod.append("f", "four\n");
+        tail.go_on();
+        tail.prints("two\none\nthree\nfour\n");
+    }
+}
+
+#[test]
 fn t46_a_file_that_regrew_past_the_old_offset_is_read_from_its_beginning() {
     for way in WAYS {
         let pod = Pod::new();
