@@ -167,10 +167,12 @@ impl<S: Sink> Engine<S> {
     /// Copies of what is open are none of anything else, and tell by their names where that stands among the others.
     fn find_shadows(&mut self, target: usize) -> Result<(), FollowError> {
         for at in 0..self.targets[target].copies.len() {
-            let copy = &self.targets[target].copies[at];
-            if copy.shadow.is_none()
-                && let Verdict::Shadow(number, round) = self.judge(target, copy)?
-            {
+            if self.targets[target].copies[at].shadow.is_some() {
+                continue;
+            }
+            // It may have been empty when it was found.
+            self.targets[target].copies[at].measure().map_err(FollowError::Read)?;
+            if let Verdict::Shadow(number, round) = self.judge(target, &self.targets[target].copies[at])? {
                 self.targets[target].copies[at].shadow = Some((number, round));
             }
         }

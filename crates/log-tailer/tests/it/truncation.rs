@@ -161,6 +161,29 @@ fn t45_a_copy_that_was_there_first_stands_before_a_copy_of_what_its_file_held_th
 }
 
 #[test]
+fn t45_a_copy_that_was_in_the_making_tells_by_its_name_how_old_its_file_is() {
+    let pod = Pod::new();
+    pod.append("f", "two\n");
+    let mut tail = pod.tail(&with(&["-n+1", "-F", "--log-level", "debug", "f"], WAYS[1]));
+    tail.prints("two\n");
+    pod.rename("f", "f.tmp");
+    pod.append("f", "");
+    tail.says("following new file");
+    for name in ["f.2", "f.1"] {
+        pod.append(name, "");
+        tail.says(&format!("{name} size=0 verdict=Unfinished"));
+    }
+    tail.stop();
+    pod.append("f.2", "one\n");
+    pod.append("f.tmp", "three\n");
+    pod.append("f.1", "two\nthree\n");
+    pod.remove("f.tmp");
+    pod.append("f", "four\n");
+    tail.go_on();
+    tail.prints("two\none\nthree\nfour\n");
+}
+
+#[test]
 fn t46_a_file_that_regrew_past_the_old_offset_is_read_from_its_beginning() {
     for way in WAYS {
         let pod = Pod::new();
