@@ -49,13 +49,12 @@ pub(crate) struct Copy {
     grew: Instant,
     /// The last number of a generation before the look that found it.
     looked: u64,
-    /// The generation that had the log's name when that look was over, with the round of what was in it, and the last number
-    /// then.
-    beside: (Option<(u64, u32)>, u64),
+    /// The generation that had the log's name when that look was over, and the last number then.
+    beside: (Option<u64>, u64),
 }
 
 impl Copy {
-    pub(crate) fn new(file: Candidate, looked: u64, beside: (Option<(u64, u32)>, u64)) -> Self {
+    pub(crate) fn new(file: Candidate, looked: u64, beside: (Option<u64>, u64)) -> Self {
         Self { file, shadow: None, found: Instant::now(), grew: Instant::now(), looked, beside }
     }
 
@@ -319,9 +318,12 @@ impl<S: Sink> Engine<S> {
             None => place_by_age(followed, &candidate, looked, links),
         };
         // What had the log's name after this was found came after it, or goes on where it ends.
-        let last = beside.0.map(|last| last.0);
-        let held = |one: &Generation| one.copy_of.is_some() && one.copy_of == beside.0;
-        let later = |one: &Generation| Some(one.number) == last || held(one) || (one.led && one.number > beside.1);
+        let born = candidate.facts.identity.born;
+        // Of two copies of one file the one that was made first is of what that held first. Compressors keep its last write.
+        let made = |one: &Generation| if one.stream.is_some() { one.modified() } else { one.identity.born };
+        let held = |one: &Generation| one.copy_of.is_some() && one.copy_of == beside.0 && made(one) > born;
+        let later =
+            |one: &Generation| Some(one.number) == beside.0 || (one.number > beside.1 && (one.led || held(one)));
         let place = followed.generations.iter().position(later).map_or(place, |last| place.min(last));
         // A file took the name and is gone, and this is what is left of it: told by events, else by a new file there.
         let came = followed.births > 0 && !followed.doubtful;
@@ -498,8 +500,7 @@ impl<S: Sink> Engine<S> {
             // Its line has begun to go out: until the copy has ended that, the record of what was there is right.
             self.save_later(target, self.targets[target].generations[at].number);
         }
-        let truncated = &self.targets[target].generations[at];
-        let (candidate, of) = (copy.file, (truncated.number, truncated.round - 1));
+        let (candidate, of) = (copy.file, self.targets[target].generations[at].number);
         self.stats.recovered_bytes.inc_by(candidate.facts.size.saturating_sub(offset));
         let kind = if candidate.compressed { Kind::Log } else { Kind::Copy };
         // Later rounds may have been found before the truncation was noticed.

@@ -80,8 +80,8 @@ pub(crate) struct Generation {
     checked: Instant,
     /// It had the log's name when it was opened.
     pub(crate) led: bool,
-    /// The generation that held its content until that was truncated, and its round then.
-    pub(crate) copy_of: Option<(u64, u32)>,
+    /// The number of the generation that held its content until that was truncated.
+    pub(crate) copy_of: Option<u64>,
     /// When another file took its name.
     pub(crate) replaced: Option<Instant>,
     pub(crate) watch: Option<i32>,

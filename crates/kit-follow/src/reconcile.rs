@@ -353,8 +353,7 @@ impl<S: Sink> Engine<S> {
         let followed = &mut self.targets[target];
         followed.births -= taken;
         let beside = followed.generations.iter().find(|one| beside.is_some_and(|beside| beside.same(one.identity)));
-        let beside = beside.map(|one| Ok((one.number, one.round_now()?))).transpose().map_err(FollowError::Read)?;
-        let beside = (beside, followed.next_number);
+        let beside = (beside.map(|one| one.number), followed.next_number);
         followed.copies.extend(copies.into_iter().map(|copy| Copy::new(copy, looked, beside)));
         Ok(())
     }

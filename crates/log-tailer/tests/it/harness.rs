@@ -98,10 +98,17 @@ impl Tail {
 
     pub(crate) fn stop(&mut self) {
         self.0.signal(Signal::STOP);
-        eventually("the process to be stopped", PATIENCE, || {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
-            stat.rsplit(')').next().unwrap().trim_start().starts_with('T')
-        });
+        eventually("the process to be stopped", PATIENCE, || self.is_in_state('T'));
+    }
+
+    /// Waits until it waits for something: what it has seen is handed over then, and the next thing it does is a look.
+    pub(crate) fn rests(&self) {
+        eventually("the process to sleep", PATIENCE, || self.is_in_state('S'));
+    }
+
+    fn is_in_state(&self, state: char) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        stat.rsplit(')').next().unwrap().trim_start().starts_with(state)
     }
 
     pub(crate) fn go_on(&mut self) {

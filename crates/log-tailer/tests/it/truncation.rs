@@ -164,7 +164,9 @@ fn t45_a_copy_that_was_there_first_stands_before_a_copy_of_what_its_file_held_th
 fn t45_a_copy_that_was_in_the_making_tells_by_its_name_how_old_its_file_is() {
     let pod = Pod::new();
     pod.append("f", "two\n");
-    let mut tail = pod.tail(&with(&["-n+1", "-F", "--log-level", "debug", "f"], WAYS[1]));
+    // A pause that is long enough to be stopped in.
+    let way = ["--watch", "poll", "--poll", "500ms"];
+    let mut tail = pod.tail(&with(&["-n+1", "-F", "--log-level", "debug", "f"], &way));
     tail.prints("two\n");
     pod.rename("f", "f.tmp");
     pod.append("f", "");
@@ -173,6 +175,7 @@ fn t45_a_copy_that_was_in_the_making_tells_by_its_name_how_old_its_file_is() {
         pod.append(name, "");
         tail.says(&format!("{name} size=0 verdict=Unfinished"));
     }
+    tail.rests();
     tail.stop();
     pod.append("f.2", "one\n");
     pod.append("f.tmp", "three\n");
