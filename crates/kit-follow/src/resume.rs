@@ -149,7 +149,7 @@ impl<S: Sink> Engine<S> {
         }
         self.pass_over_twins(target, &mut pieces)?;
         match_shorter(&mut pieces, &records, &mut found)?;
-        match_unread(&mut pieces, &records, &mut found);
+        match_unread(&mut pieces, &records, &mut found)?;
         self.give_up_lost(target, &records, &found);
         order_by_truncation(&mut pieces, &records);
         // A file of which nothing was read may have been truncated since, as often as you like, and been renamed then: it tells
@@ -329,12 +329,12 @@ fn is_part(candidate: &Candidate, saved: &Saved) -> std::io::Result<bool> {
     Ok(begins && facts.size <= saved.trace.offset)
 }
 
-/// A generation of which nothing was read has no content by which it is known when it was compressed: it is the file between
-/// those of the records before and after it.
-fn match_unread(pieces: &mut [Piece], records: &[(usize, Saved)], found: &mut [bool]) {
+/// A generation of which nothing was read has too little content by which it is known when it was compressed: it is the file
+/// between those of the records before and after it, where that begins as it did.
+fn match_unread(pieces: &mut [Piece], records: &[(usize, Saved)], found: &mut [bool]) -> Result<(), FollowError> {
     for at in 0..records.len() {
         let (_, saved) = &records[at];
-        if found[at] || saved.closed || !saved.trace.is_blank() {
+        if found[at] || saved.closed || saved.trace.offset > 0 {
             continue;
         }
         let piece_of = |record: usize| pieces.iter().position(|piece| piece.record == Some(record));
@@ -345,11 +345,14 @@ fn match_unread(pieces: &mut [Piece], records: &[(usize, Saved)], found: &mut [b
             (None, Some(after)) => after.wrapping_sub(1),
             (None, None) => continue,
         };
-        if let Some(piece) = pieces.get_mut(place).filter(|piece| piece.record.is_none() && !piece.live) {
+        if let Some(piece) = pieces.get_mut(place).filter(|piece| piece.record.is_none() && !piece.live)
+            && (saved.trace.is_blank() || fits(&piece.candidate, &saved.trace)?)
+        {
             piece.record = Some(at);
             found[at] = true;
         }
     }
+    Ok(())
 }
 
 fn remembered(records: &[(usize, Saved)], identity: Identity) -> bool {

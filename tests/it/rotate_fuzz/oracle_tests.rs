@@ -107,9 +107,12 @@ fn parts_of_lines_that_truncations_cut_stand_before_the_next_line() {
     assert!(cut_twice(Kind::Create).contains("joined with another line"), "{}", cut_twice(Kind::Create));
 }
 
+/// What comes out, of all lines and the two parts of the third.
+type Arrange = fn(&[Vec<u8>], [Vec<u8>; 2]) -> Vec<Vec<u8>>;
+
 #[test]
 fn the_rest_of_a_line_stands_alone_only_after_its_first_part_and_only_where_the_file_was_let_go() {
-    let check = |kind, arrange: fn(&[Vec<u8>], [Vec<u8>; 2]) -> Vec<Vec<u8>>| {
+    let check = |kind, arrange: Arrange| {
         let folder = tempfile::tempdir().unwrap();
         let mut world = World::new(folder.path(), 0, 1, &setup());
         world.write(2, Duration::ZERO);
@@ -127,7 +130,7 @@ fn the_rest_of_a_line_stands_alone_only_after_its_first_part_and_only_where_the_
     assert_eq!(check(Kind::Delete, whole), "");
     assert_eq!(check(Kind::Delete, apart), "");
     assert!(check(Kind::Create, apart).contains("not a line"), "it was to be read whole");
-    let refused: [fn(&[Vec<u8>], [Vec<u8>; 2]) -> Vec<Vec<u8>>; 4] = [
+    let refused: [Arrange; 4] = [
         |lines, [_, rest]| [&lines[..2], &lines[3..], &[rest]].concat(),
         |lines, [first, rest]| [&lines[..2], &[rest], &lines[3..], &[first]].concat(),
         |lines, [first, rest]| [&lines[..2], &[first], &lines[3..], &[rest.clone(), rest]].concat(),

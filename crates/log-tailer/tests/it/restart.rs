@@ -50,6 +50,23 @@ fn t32_a_generation_compressed_between_two_runs_goes_on_at_its_offset() {
 }
 
 #[test]
+fn t32_a_line_that_was_begun_before_its_file_was_compressed_between_two_runs_is_not_said_to_be_lost() {
+    let pod = Pod::new();
+    pod.append("f", "1\n");
+    assert_eq!(run(&pod), "1\n");
+    pod.rename("f", "f-20261121-1");
+    pod.append("f", "beg");
+    assert_eq!(run(&pod), "");
+    pod.append("f", "un\n");
+    pod.rename("f", "f-20261121-2");
+    pod.compress("f-20261121-2");
+    pod.append("f", "3\n");
+    let exit = pod.run(&["--exit-on-eof", "--state-file", "s", "f"]);
+    assert_eq!(String::from_utf8(exit.stdout).unwrap(), "begun\n3\n");
+    assert!(!exit.stderr.contains("is gone"), "{}", exit.stderr);
+}
+
+#[test]
 fn t53_a_file_behind_a_symlink_that_was_compressed_unread_comes_before_the_next() {
     let pod = Pod::new();
     let point_to = |name: &str| {
