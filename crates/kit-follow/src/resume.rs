@@ -27,6 +27,13 @@ struct Piece {
     record: Option<usize>,
 }
 
+impl Piece {
+    /// Whether it lies beside the log and no record is of it.
+    fn is_free(&self) -> bool {
+        self.record.is_none() && !self.live
+    }
+}
+
 impl<S: Sink> Engine<S> {
     /// The path led to a file the first time it was looked at.
     pub(crate) fn first_look(&mut self, target: usize, file: File, facts: &Facts) -> Result<(), FollowError> {
@@ -330,7 +337,8 @@ fn is_part(candidate: &Candidate, saved: &Saved) -> std::io::Result<bool> {
 }
 
 /// A generation of which nothing was read has too little content by which it is known when it was compressed: it is the file
-/// between those of the records before and after it, where that begins as it did.
+/// between those of the records before and after it. Where something was there that file begins so, or one that was found out
+/// of order does.
 fn match_unread(pieces: &mut [Piece], records: &[(usize, Saved)], found: &mut [bool]) -> Result<(), FollowError> {
     for at in 0..records.len() {
         let (_, saved) = &records[at];
@@ -340,19 +348,30 @@ fn match_unread(pieces: &mut [Piece], records: &[(usize, Saved)], found: &mut [b
         let piece_of = |record: usize| pieces.iter().position(|piece| piece.record == Some(record));
         let before = (0..at).rev().find_map(piece_of);
         let after = (at + 1..records.len()).find_map(piece_of);
-        let place = match (before, after) {
+        let between = match (before, after) {
             (Some(before), _) => before + 1,
             (None, Some(after)) => after.wrapping_sub(1),
             (None, None) => continue,
         };
-        if let Some(piece) = pieces.get_mut(place).filter(|piece| piece.record.is_none() && !piece.live)
-            && (saved.trace.is_blank() || fits(&piece.candidate, &saved.trace)?)
-        {
+        let place = if saved.trace.is_blank() { Some(between) } else { begun_as(pieces, &saved.trace, between)? };
+        if let Some(piece) = place.and_then(|place| pieces.get_mut(place)).filter(|piece| piece.is_free()) {
             piece.record = Some(at);
             found[at] = true;
         }
     }
     Ok(())
+}
+
+/// The file that begins as `trace` does: the one at `between`, else the only one that is younger than a file that is known.
+fn begun_as(pieces: &[Piece], trace: &Trace, between: usize) -> Result<Option<usize>, FollowError> {
+    let known = pieces.iter().position(|piece| piece.record.is_some()).unwrap_or(pieces.len());
+    let mut begun = Vec::new();
+    for (at, piece) in pieces.iter().enumerate().filter(|(_, piece)| piece.is_free()) {
+        if (at == between || at > known) && fits(&piece.candidate, trace)? {
+            begun.push(at);
+        }
+    }
+    Ok(if begun.contains(&between) { Some(between) } else { begun.first().copied().filter(|_| begun.len() == 1) })
 }
 
 fn remembered(records: &[(usize, Saved)], identity: Identity) -> bool {
