@@ -96,6 +96,9 @@ pub enum Ran {
 /// Runs a suite that stands in a folder.
 type Run = fn(&Bench<'_>, &Path) -> anyhow::Result<Ran>;
 
+/// What is tested, and the app behind it.
+const TOOLS: [&str; 2] = ["tls-ambassador", "demo-app"];
+
 /// Name, the file that tells its checkout, and how it runs.
 const SUITES: [(&str, &str, Run); 3] = [
     ("ghostunnel", ghostunnel::MARK, ghostunnel::run),
@@ -121,8 +124,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let binaries = match &args.binaries {
         Some(given) => std::path::absolute(given)?,
-        None => workspace::build_tools(&["tls-ambassador", "demo-app"])?,
+        None => workspace::build_tools(&TOOLS)?,
     };
+    for tool in TOOLS {
+        let program = binaries.join(tool);
+        anyhow::ensure!(program.is_file(), "--binaries: there is no {}", program.display());
+    }
     let bench = Bench { binaries: &binaries, python: &args.python, only: &args.only, known: &known };
     let mut totals = Vec::new();
     for ((name, mark, run), folder) in SUITES.iter().zip(found) {
