@@ -129,6 +129,15 @@ pub(crate) fn fits(candidate: &Candidate, trace: &Trace) -> Result<bool, FollowE
     fits.map_err(FollowError::Read)
 }
 
+/// Whether a candidate that fits a trace holds more than that.
+pub(crate) fn grown(candidate: &Candidate, trace: &Trace) -> io::Result<bool> {
+    if candidate.compressed {
+        gz::is_longer(&candidate.file, trace.offset)
+    } else {
+        Ok(candidate.facts.size > trace.offset)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::FollowError;
-use crate::candidate::{Candidate, begins_with, fits};
+use crate::candidate::{Candidate, begins_with, fits, grown};
 use crate::engine::Engine;
 use crate::generation::{Generation, Kind, alike};
 use crate::gz;
@@ -609,9 +609,4 @@ fn holds_known(copy: &Candidate, known: &VecDeque<Known>) -> Result<bool, Follow
         }
     }
     Ok(false)
-}
-
-/// Whether a copy that fits a trace holds more than that.
-fn grown(copy: &Candidate, trace: &Trace) -> io::Result<bool> {
-    if copy.compressed { gz::is_longer(&copy.file, trace.offset) } else { Ok(copy.facts.size > trace.offset) }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 
 use crate::FollowError;
-use crate::candidate::{Candidate, fits};
+use crate::candidate::{Candidate, fits, grown};
 use crate::config::LineEnds;
 use crate::copies::Copy;
 use crate::engine::Engine;
@@ -395,6 +395,8 @@ fn matching(pieces: &[Piece], saved: &Saved, by_identity: bool) -> Result<Option
     let trace = &saved.trace;
     // Many files begin with the same few bytes; of one of which nothing was read there is nothing else to compare.
     let tells = trace.offset > 0 || trace.head.bytes as usize >= START_BYTES;
+    // What was closed as so little is not known to go on in a file that begins so and is longer.
+    let few = saved.closed && trace.offset < START_BYTES as u64;
     let mut compressed = None;
     for (index, piece) in pieces.iter().enumerate().filter(|(_, piece)| piece.record.is_none()) {
         let candidate = &piece.candidate;
@@ -403,7 +405,7 @@ fn matching(pieces: &[Piece], saved: &Saved, by_identity: bool) -> Result<Option
             if same && (trace.is_blank() || content_fits(candidate, trace)?) {
                 return Ok(Some(index));
             }
-        } else if tells && fits(candidate, trace)? {
+        } else if tells && fits(candidate, trace)? && !(few && grown(candidate, trace).map_err(FollowError::Read)?) {
             if !candidate.compressed {
                 return Ok(Some(index));
             }

@@ -67,6 +67,25 @@ fn t32_a_line_that_was_begun_before_its_file_was_compressed_between_two_runs_is_
 }
 
 #[test]
+fn t49_a_copy_that_begins_as_a_short_one_of_the_last_run_did_is_read() {
+    let pod = Pod::new();
+    pod.append("f", "1\n");
+    let tail = pod.tail(&["--state-file", "s", "f"]);
+    tail.prints("1\n");
+    pod.copytruncate("f", "f-20261121-1");
+    pod.append("f", "2\n");
+    tail.prints("1\n2\n");
+    tail.ends_with("1\n2\n");
+    pod.remove("f-20261121-1");
+    pod.append("f", "3\n");
+    pod.copytruncate("f", "f-20261121-2");
+    pod.append("f", "1\n4\n");
+    pod.copytruncate("f", "f-20261121-3");
+    pod.append("f", "5\n");
+    assert_eq!(run(&pod), "3\n1\n4\n5\n");
+}
+
+#[test]
 fn t53_a_file_behind_a_symlink_that_was_compressed_unread_comes_before_the_next() {
     let pod = Pod::new();
     let point_to = |name: &str| {
