@@ -24,12 +24,11 @@ use tokio::time::Instant;
 use crate::FollowError;
 use crate::candidate::{Candidate, begins_with, fits, grown};
 use crate::engine::Engine;
-use crate::generation::{Generation, Kind, alike};
+use crate::generation::{Generation, Kind};
 use crate::gz;
-use crate::identity::{Facts, Identity, Trace};
+use crate::identity::{Facts, Identity, Trace, alike};
 use crate::names::Origin;
 use crate::reads::Reads;
-use crate::siblings::{Direction, names_rise};
 use crate::sink::Sink;
 use crate::state::START_BYTES;
 use crate::target::Known;
@@ -311,20 +310,8 @@ impl<S: Sink> Engine<S> {
         }
         let copy = self.targets[target].copies.remove(at);
         let Some(Copy { file: candidate, looked, beside, .. }) = copy else { return Ok(()) };
-        let by_name = self.place_by_name(target, &candidate);
+        let place = self.place(target, &candidate, looked, beside);
         let followed = &mut self.targets[target];
-        let place = match by_name {
-            Some(place) => followed.before_unread(place, &candidate),
-            None => place_by_age(followed, &candidate, looked, links),
-        };
-        // What had the log's name after this was found came after it, or goes on where it ends.
-        let born = candidate.facts.identity.born;
-        // Of two copies of one file the one that was made first is of what that held first. Compressors keep its last write.
-        let made = |one: &Generation| if one.stream.is_some() { one.modified() } else { one.identity.born };
-        let held = |one: &Generation| one.copy_of.is_some() && one.copy_of == beside.0 && made(one) > born;
-        let later =
-            |one: &Generation| Some(one.number) == beside.0 || (one.number > beside.1 && (one.led || held(one)));
-        let place = followed.generations.iter().position(later).map_or(place, |last| place.min(last));
         // A file took the name and is gone, and this is what is left of it: told by events, else by a new file there.
         let came = followed.births > 0 && !followed.doubtful;
         let new = self.watcher.is_none() && followed.live().is_some_and(|live| live.number > looked);
@@ -524,59 +511,9 @@ impl<S: Sink> Engine<S> {
         Ok(())
     }
 
-    /// As [`Target::place_by_name`]; files behind a symlink are placed by their births.
-    pub(crate) fn place_by_name(&self, target: usize, candidate: &Candidate) -> Option<usize> {
-        if self.behind_symlink(target) { None } else { self.targets[target].place_by_name(candidate) }
-    }
-
     /// Whether the log's name is a symlink to files of changing names, each made under its own.
     pub(crate) fn behind_symlink(&self, target: usize) -> bool {
         self.config.olddir.is_none() && self.targets[target].places.len() > 1
-    }
-}
-
-/// Where among the generations content belongs that came from no known one: before the file that went on after it.
-fn place_by_age(followed: &crate::target::Target, candidate: &Candidate, looked: u64, links: bool) -> usize {
-    let facts = &candidate.facts;
-    let count = followed.generations.len();
-    let live = usize::from(followed.live().is_some());
-    let older = |is_older: &dyn Fn(&Generation) -> bool| {
-        // What was followed before the look that found it is older than what came between the looks.
-        let earlier = |one: &&Generation| one.number <= looked || is_older(one);
-        followed.generations.iter().take(count - live).take_while(earlier).count()
-    };
-    if links {
-        let counted = followed.counts_up();
-        return older(&|one| is_older_beside(one, candidate, counted));
-    }
-    if let Some(made) = candidate.origin.map(Origin::serial) {
-        // What was the log when the copy was made was renamed later, if at all.
-        let known = followed.generations.iter().take(count - live);
-        let renamed_later = known.take_while(|one| one.serial.is_none_or(|renamed| renamed < made)).count();
-        return renamed_later.min(older(&|one| one.serial.is_some_and(|renamed| renamed < made)));
-    }
-    if candidate.compressed {
-        // What was not read may have been truncated after it held this.
-        let is_older =
-            |one: &Generation| one.time < facts.modified || (one.stream.is_some() && one.time == facts.modified);
-        return older(&|one| !one.may_have_held(true) && is_older(one));
-    }
-    let born = facts.identity.born;
-    let youngest = followed.generations.iter().rposition(|one| born == 0 || one.identity.born <= born);
-    youngest.unwrap_or(0)
-}
-
-/// Whether a file behind a symlink is older than another, each made under a name of its own: by birth, and by name where
-/// these tie, or where a compressor made one of them and names are `counted`.
-fn is_older_beside(one: &Generation, other: &Candidate, counted: bool) -> bool {
-    let (packed, facts) = (one.stream.is_some(), &other.facts);
-    let names = one.name.as_deref().zip(other.path.file_name());
-    let by_name = names.and_then(|(one, other)| names_rise(one, other, Direction::Counted));
-    match by_name {
-        Some(rises) if counted && (packed || other.compressed) => rises,
-        Some(rises) if !packed && !other.compressed && one.time == facts.identity.born => rises,
-        _ if other.compressed => one.time < facts.modified || (packed && one.time == facts.modified),
-        _ => one.time <= facts.identity.born,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use tokio::time::Instant;
 
 use crate::gz::Gz;
-use crate::identity::{Facts, Identity, MARKER_BYTES, Print, Trace, read_at};
+use crate::identity::{Facts, Identity, MARKER_BYTES, Print, Trace, alike, read_at};
 use crate::lines::{LineEnd, first_end, last_end};
 use crate::output::WINDOW;
 use crate::reads::Reads;
@@ -137,9 +137,6 @@ const STALE: Duration = Duration::from_millis(10);
 
 /// Up to this offset the first bytes are compared too.
 const YOUNG: u64 = 4096;
-
-/// How many first bytes of two open files are compared.
-const HEAD_BYTES: u64 = 1024;
 
 /// Opens a file for following: never waits, never becomes a controlling terminal.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
@@ -595,16 +592,6 @@ impl Generation {
         // Read now: the head that was taken when the file was opened may be empty, and a copy in the making is short.
         alike(&self.file, other, size.min(Facts::of(&self.file)?.size))
     }
-}
-
-/// Whether two files have the same head, and the same bytes before `end`.
-pub(crate) fn alike(one: &File, other: &File, end: u64) -> io::Result<bool> {
-    let before = |file: &File, end: u64, bytes: usize| crate::identity::print_before(file.as_fd(), end, bytes);
-    let head = end.min(HEAD_BYTES);
-    let whole_head = usize::try_from(head).unwrap_or(usize::MAX);
-    Ok(head > 0
-        && before(one, head, whole_head)? == before(other, head, whole_head)?
-        && before(one, end, MARKER_BYTES)? == before(other, end, MARKER_BYTES)?)
 }
 
 /// Whether a path may be followed as a file.

@@ -35,6 +35,7 @@ mod identity;
 mod lines;
 mod names;
 mod output;
+mod place;
 mod reads;
 mod reconcile;
 mod resume;

@@ -16,7 +16,7 @@ use crate::generation::Generation;
 use crate::identity::{Facts, Identity, Trace, digest};
 use crate::lines::LineEnd;
 use crate::names::Names;
-use crate::siblings::{Direction, names_rise};
+use crate::siblings::Direction;
 use crate::sink::Source;
 use crate::start::Start;
 use crate::stats::Stats;
@@ -164,35 +164,6 @@ impl Target {
         !as_it_was
     }
 
-    /// Where a rotated file of which no event told belongs among the generations by its name: before the first that has a
-    /// younger one. `None` where no name can be compared with it.
-    pub(crate) fn place_by_name(&self, candidate: &Candidate) -> Option<usize> {
-        let name = candidate.path.file_name().filter(|_| candidate.origin.is_none() && candidate.keeps_its_name())?;
-        let mut after = None;
-        for (at, generation) in self.generations.iter().enumerate() {
-            let other = generation.name.as_deref().or_else(|| self.name_of_copy(generation));
-            match other.and_then(|other| names_rise(name, other, self.numbers)) {
-                Some(true) => return Some(at),
-                Some(false) => after = Some(at + 1),
-                None => {}
-            }
-        }
-        // What has no name that tells, but for the file under the log's, was followed before this one was found.
-        let live = usize::from(self.live().is_some() && !self.has_moved_on());
-        after.map(|after| after.max(self.generations.len() - live))
-    }
-
-    /// Where a copy belongs that has a place by its name: files before that which have no name, and of which nothing was read,
-    /// may have been truncated after they held it. That was their last write, or another one came later.
-    pub(crate) fn before_unread(&self, place: usize, copy: &Candidate) -> usize {
-        let may_have_held = |at: &usize| {
-            let one = &self.generations[*at];
-            let nameless = one.name.is_none() && self.name_of_copy(one).is_none();
-            nameless && one.may_have_held(copy.compressed) && one.modified() >= copy.facts.modified
-        };
-        (0..place).rev().take_while(may_have_held).last().unwrap_or(place)
-    }
-
     /// Whether a file that may have had the log's name may as well be a copy of what an open one held until it was truncated:
     /// that has no name any more, was made before and written after.
     pub(crate) fn may_be_of_truncated(&self, candidate: &Candidate) -> io::Result<bool> {
@@ -204,23 +175,6 @@ impl Target {
             }
         }
         Ok(false)
-    }
-
-    /// The name of what is left of a file that has none any more: a copy of its content.
-    fn name_of_copy(&self, generation: &Generation) -> Option<&OsStr> {
-        let is_live = self.live().is_some_and(|live| live.number == generation.number);
-        let mut copies = self.copies.iter().filter(|copy| !is_live && copy.is_of(generation));
-        copies.find(|copy| copy.file.has_its_name())?.file.path.file_name()
-    }
-
-    /// Whether the births of files under names of their own show that the numbers in these rise.
-    pub(crate) fn counts_up(&self) -> bool {
-        let plain = self.generations.iter().filter(|one| one.stream.is_none() && one.identity.born > 0);
-        let mut named: Vec<_> = plain.filter_map(|one| Some((one.identity.born, one.name.as_deref()?))).collect();
-        named.sort_unstable();
-        let pairs = named.windows(2).filter(|pair| pair[0].0 < pair[1].0);
-        let rises: Vec<bool> = pairs.filter_map(|pair| names_rise(pair[0].1, pair[1].1, Direction::Counted)).collect();
-        !rises.is_empty() && rises.into_iter().all(|rises| rises)
     }
 
     /// The events that were there are taken: what later ones tell of came after what was read by now.
