@@ -18,8 +18,10 @@ fn t07_a_file_that_becomes_readable_is_read() {
     fs::set_permissions(pod.path("."), Permissions::from_mode(0o755)).unwrap();
     let mut command = pod.command(&["-n+1", "-F", "f"]);
     if rustix::process::geteuid().is_root() {
-        // Modes do not stop root; the image's user they do. Its program must lie where that user may go.
-        fs::copy(env!("CARGO_BIN_EXE_log-tailer"), pod.path("log-tailer")).unwrap();
+        // Modes do not stop root; the image's user they do. Its program must lie where that user may go. A process that another
+        // test starts meanwhile inherits what we have open for writing, and a program that is open so does not run.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_log-tailer")).arg(pod.path("log-tailer")).status();
+        assert!(copied.unwrap().success(), "a copy of the program");
         command = Command::new(pod.path("log-tailer"));
         command.args(["-n+1", "-F", "f"]).current_dir(pod.path(".")).uid(65532).gid(65532);
     }
