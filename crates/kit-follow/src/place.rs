@@ -73,10 +73,12 @@ impl Target {
         copies.find(|copy| copy.file.has_its_name())?.file.path.file_name()
     }
 
-    /// Whether the births of files under names of their own show that the numbers in these rise.
-    fn counts_up(&self) -> bool {
+    /// Whether the births of files under names of their own show that the numbers in these rise. What is compressed of a file
+    /// has its name.
+    fn counts_up<'a>(&'a self) -> bool {
         let plain = self.generations.iter().filter(|one| one.stream.is_none() && one.identity.born > 0);
-        let mut named: Vec<_> = plain.filter_map(|one| Some((one.identity.born, one.name.as_deref()?))).collect();
+        let name = |one: &'a Generation| one.name.as_deref().or_else(|| self.name_of_copy(one));
+        let mut named: Vec<_> = plain.filter_map(|one| Some((one.identity.born, name(one)?))).collect();
         named.sort_unstable();
         let pairs = named.windows(2).filter(|pair| pair[0].0 < pair[1].0);
         let rises: Vec<bool> = pairs.filter_map(|pair| names_rise(pair[0].1, pair[1].1, Direction::Counted)).collect();
@@ -116,13 +118,15 @@ fn place_by_age(followed: &Target, candidate: &Candidate, looked: u64, links: bo
 }
 
 /// Whether a file behind a symlink is older than another, each made under a name of its own: by birth, and by name where
-/// these tie, or where a compressor made one of them and names are `counted`.
+/// these tie, or where a compressor made one of them and names are `counted`, or events told the same of the two. A late
+/// line to the older one makes that the last one written.
 fn is_older_beside(one: &Generation, other: &Candidate, counted: bool) -> bool {
     let (packed, facts) = (one.stream.is_some(), &other.facts);
     let names = one.name.as_deref().zip(other.path.file_name());
     let by_name = names.and_then(|(one, other)| names_rise(one, other, Direction::Counted));
+    let told = one.serial.zip(other.origin.map(Origin::serial)).map(|(one, other)| one < other);
     match by_name {
-        Some(rises) if counted && (packed || other.compressed) => rises,
+        Some(rises) if (counted || told == Some(rises)) && (packed || other.compressed) => rises,
         Some(rises) if !packed && !other.compressed && one.time == facts.identity.born => rises,
         _ if other.compressed => one.time < facts.modified || (packed && one.time == facts.modified),
         _ => one.time <= facts.identity.born,

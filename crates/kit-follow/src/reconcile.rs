@@ -317,9 +317,7 @@ impl<S: Sink> Engine<S> {
             if identity.is_some_and(|identity| identity.same(candidate.facts.identity)) {
                 if let Some((file, facts)) = live.take() {
                     self.push_live(target, file, &facts)?;
-                    if !self.behind_symlink(target) {
-                        self.targets[target].name_last(&candidate);
-                    }
+                    self.targets[target].name_last(&candidate);
                     if let Some(Origin::Log(serial)) = candidate.origin {
                         self.targets[target].renamed(facts.identity, serial);
                     }

@@ -1,7 +1,8 @@
 //! Starting, waiting, following.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::harness::{Pod, WAYS, lines, with};
 
@@ -134,6 +135,35 @@ fn t15_a_symlink_that_is_pointed_elsewhere_gives_the_lines_of_both_targets() {
         tail.prints("1\n2\n");
         pod.append("one.log", "late\n");
         tail.prints("1\n2\nlate\n");
+    }
+}
+
+#[test]
+fn t15_a_late_line_does_not_move_a_compressed_target_behind_the_next() {
+    for way in WAYS {
+        let pod = Pod::new();
+        let point_to = |name: &str| {
+            symlink(name, pod.path("f.new")).unwrap();
+            pod.rename("f.new", "f");
+        };
+        pod.append("f.00001", "1\n");
+        point_to("f.00001");
+        let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
+        tail.prints("1\n");
+        tail.stop();
+        for (name, next) in [("f.00001", "f.00002"), ("f.00002", "f.00003"), ("f.00003", "f.00004")] {
+            pod.append(next, format!("{}\n", &next[6..]));
+            point_to(next);
+            // The first one stays open in the tailer, and is known again by its content.
+            pod.compress(name);
+        }
+        // As gzip leaves them when a line came to the second while the third was written.
+        for (name, seconds) in [("f.00002.gz", 2_000_000_000), ("f.00003.gz", 1_900_000_000)] {
+            let packed = File::options().write(true).open(pod.path(name)).unwrap();
+            packed.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        }
+        tail.go_on();
+        tail.prints("1\n2\n3\n4\n");
     }
 }
 
