@@ -127,7 +127,11 @@ impl<S: Sink> Engine<S> {
             if !self.targets[target].ready {
                 continue;
             }
-            match self.pass_target(target)? {
+            let step = self.pass_target(target)?;
+            if self.polling {
+                self.targets[target].note_sizes();
+            }
+            match step {
                 Step::Dry => self.targets[target].ready = false,
                 // A line that was going out goes on in a copy.
                 Step::More if self.in_flight.is_some() => return Ok(Step::More),

@@ -3,26 +3,43 @@
 use std::fs::File;
 use std::io;
 
-use crate::identity::{Trace, print_before};
+use crate::identity::{Facts, Trace, print_before};
 use crate::names::Origin;
 
-/// The last two places that differ, each with the serial of the last event that was taken when it had been reached.
+/// What later copies are compared with.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Reads([(u64, Trace); 2]);
+pub(crate) struct Reads {
+    /// The last two places that differ, each with the serial of the last event that was taken when it had been reached.
+    places: [(u64, Trace); 2],
+    /// A size that was seen, and the time of the last write by then.
+    written: (u64, u64),
+}
 
 impl Reads {
     /// What was read by now was read before anything that has a higher serial.
     pub(crate) fn note(&mut self, serial: u64, offset: u64, place: impl FnOnce() -> Trace) {
-        let Self([_, last]) = *self;
+        let [_, last] = self.places;
         if last.1.offset != offset {
-            *self = Self([last, (serial, place())]);
+            self.places = [last, (serial, place())];
+        }
+    }
+
+    /// The file had that size after its last write so far, at `modified`: for looks without an event.
+    pub(crate) fn note_written(&mut self, size: u64, modified: u64) {
+        if self.written.0 != size {
+            self.written = (size, modified);
         }
     }
 
     /// Whether a finished file that was made as `origin` says cannot be a copy of what was read: it ends before what had been
     /// read when it was made, or has something else there.
     pub(crate) fn rule_out(&self, file: &File, size: u64, origin: Option<Origin>) -> io::Result<bool> {
-        for (serial, place) in self.0 {
+        let (whole, modified) = self.written;
+        // Both times are of one file system, whose clock says nothing within a tick.
+        if size < whole && Facts::of(file)?.identity.born > modified {
+            return Ok(true);
+        }
+        for (serial, place) in self.places {
             let later = matches!(origin, Some(Origin::Made(made)) if serial < made);
             let marker = place.marker.bytes as usize;
             if size < place.offset {
@@ -68,5 +85,13 @@ mod tests {
         assert!(rules_out("banner\nsix\n", 4), "other content");
         assert!(!rules_out("banner\none\ntwo\nthree\n", 6));
         assert!(!reads.rule_out(&file("banner\n"), 7, None).unwrap(), "nobody told when it was made");
+        let copy = file("banner\n");
+        let born = Facts::of(&copy).unwrap().identity.born;
+        for (modified, ruled_out) in [(born, false), (born.saturating_sub(1), born > 0)] {
+            let mut reads = Reads::default();
+            reads.note_written(15, modified);
+            assert_eq!(reads.rule_out(&copy, 7, None).unwrap(), ruled_out, "born {born}, last write {modified}");
+            assert!(!reads.rule_out(&copy, 15, None).unwrap(), "as long as what was written by then");
+        }
     }
 }

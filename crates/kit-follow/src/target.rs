@@ -183,6 +183,17 @@ impl Target {
         self.generations.back_mut().into_iter().for_each(|last| last.note_read(serial));
     }
 
+    /// Without events the time of the last write tells which copies were made later, and hold all that had been written.
+    pub(crate) fn note_sizes(&mut self) {
+        for one in self.generations.iter_mut().filter(|one| one.stream.is_none()) {
+            if let Ok(facts) = Facts::of(&one.file)
+                && facts.size == one.seen
+            {
+                one.reads.note_written(facts.size, facts.modified);
+            }
+        }
+    }
+
     /// The log's name went away at `since`, as a number of [`Names`]: from the file that is followed, where that had it.
     pub(crate) fn lost_its_name(&mut self, since: Option<u64>) {
         let live = self.generations.back_mut().filter(|_| self.births == 0 && self.presence == Presence::There);

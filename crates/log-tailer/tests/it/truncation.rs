@@ -280,6 +280,34 @@ fn t47_an_equal_beginning_does_not_make_a_compressed_file_come_again() {
 }
 
 #[test]
+fn t47_an_equal_beginning_does_not_make_a_shorter_copy_an_older_one_of_what_was_read() {
+    for way in WAYS {
+        let pod = Pod::new();
+        let banner = "=".repeat(1500) + "\n";
+        let first = format!("{banner}one\nand more\n");
+        pod.append("f", &first);
+        let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
+        tail.prints(&first);
+        let written = fs::metadata(pod.path("f")).unwrap().modified().unwrap();
+        eventually("a file that is younger than the last line", PATIENCE, || {
+            fs::write(pod.path("probe"), "").unwrap();
+            let born = fs::metadata(pod.path("probe")).unwrap().created().unwrap();
+            pod.remove("probe");
+            born > written
+        });
+        tail.rests();
+        tail.stop();
+        // Nothing is left of what was read that could be compared with the next copy.
+        fs::write(pod.path("f"), format!("{banner}two\n")).unwrap();
+        pod.copytruncate("f", "f.1");
+        let last = format!("{banner}three\nand much more\n");
+        pod.append("f", &last);
+        tail.go_on();
+        tail.prints(format!("{first}{banner}two\n{last}"));
+    }
+}
+
+#[test]
 fn t48_a_rewrite_in_place_of_the_same_size_is_read() {
     let pod = Pod::new();
     pod.append("f", "aaaa\n");
