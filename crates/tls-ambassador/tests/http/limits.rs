@@ -1,11 +1,11 @@
 //! What a client may ask for how often, under which name, and how often the app is tried.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use kit_test::{free_port, http_get};
+use kit_test::{eventually, free_port, http_get};
 
-use super::lab::{App, Lab, ok};
+use super::lab::{App, Lab, PATIENCE, ok};
 
 #[test]
 fn a_client_over_its_rate_is_told_when_to_come_again() {
@@ -56,10 +56,12 @@ fn the_host_asked_for_is_compared_with_the_server_name_where_that_is_asked_for()
     }
 }
 
-/// An app that listens only after a while.
-fn late(port: u16, after: Duration) {
+/// An app that listens only when it has been looked for in vain.
+fn late(port: u16, admin: SocketAddr) {
     std::thread::spawn(move || {
-        std::thread::sleep(after);
+        eventually("a dial in vain", PATIENCE, || {
+            !http_get(admin, "/metrics").body.contains("tls_ambassador_backend_dial_failures_total 0\n")
+        });
         let _app = App::on(port, |_, _| (ok(b"here"), true));
         std::thread::park();
     });
@@ -70,7 +72,7 @@ fn an_app_that_is_about_to_listen_is_tried_again() {
     for http in ["--http1.1", "--http2"] {
         let port = free_port();
         let lab = Lab::open(&App::at(port), &["--retries", "10"]);
-        late(port, Duration::from_millis(400));
+        late(port, lab.admin);
         let posted = lab.curl(&[http, "--data", "body"], "/");
         assert_eq!(posted, "here", "{http}: nothing had left, so a POST is safe");
         let metrics = http_get(lab.admin, "/metrics").body;
