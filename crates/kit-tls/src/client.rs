@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::{ClientConfig, RootCertStore};
 
@@ -76,7 +77,10 @@ pub fn load(files: &Files, settings: &Settings) -> Result<Material<ClientConfig>
     Ok(Material { config: Arc::new(config), certificates, authorities })
 }
 
-fn chain(files: &Files, provider: &Arc<rustls::crypto::CryptoProvider>) -> Result<(Trust, usize), LoadError> {
+fn chain(
+    files: &Files,
+    provider: &Arc<rustls::crypto::CryptoProvider>,
+) -> Result<(Trust<dyn ServerCertVerifier>, usize), LoadError> {
     let roots = match &files.authorities {
         Some(path) => pem::authorities(path)?,
         None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
@@ -88,5 +92,6 @@ fn chain(files: &Files, provider: &Arc<rustls::crypto::CryptoProvider>) -> Resul
     }
     let at_fault = files.revocations.as_ref().or(files.authorities.as_ref()).cloned().unwrap_or_default();
     let unusable = |error| LoadError::Unusable { path: at_fault, reason: format!("{error}") };
-    builder.build().map(|verifier| (Trust::Chain(verifier), authorities)).map_err(unusable)
+    let verifier: Arc<dyn ServerCertVerifier> = builder.build().map_err(unusable)?;
+    Ok((Trust::Chain(verifier), authorities))
 }

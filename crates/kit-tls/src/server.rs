@@ -11,7 +11,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
-use crate::verify::{AdmittedClients, PinnedClients};
+use crate::verify::{AdmittedClients, Trust};
 use crate::{Admit, Certificate, Leaf, LoadError, Material, Password, Policy, pem};
 
 /// Where a server's material is.
@@ -143,10 +143,12 @@ fn client_verifier(
         return Ok(None);
     }
     let mandatory = settings.client_auth == ClientAuth::Required;
-    if !settings.client_pins.is_empty() {
-        let inner = PinnedClients { pins: settings.client_pins.clone(), mandatory, provider: Arc::clone(provider) };
+    let admitted = |trust| {
         let admit = settings.admit.clone();
-        return Ok(Some((Arc::new(AdmittedClients { inner: Arc::new(inner), admit }), 0)));
+        Arc::new(AdmittedClients { trust, mandatory, admit, provider: Arc::clone(provider) })
+    };
+    if !settings.client_pins.is_empty() {
+        return Ok(Some((admitted(Trust::Pins(settings.client_pins.clone())), 0)));
     }
     let Some(path) = files.client_authorities.as_ref() else { return Ok(None) };
     let roots = Arc::new(pem::authorities(path)?);
@@ -161,7 +163,7 @@ fn client_verifier(
     let at_fault = files.revocations.as_ref().unwrap_or(path);
     let unusable = |error| LoadError::Unusable { path: at_fault.clone(), reason: format!("{error}") };
     let inner = builder.build().map_err(unusable)?;
-    Ok(Some((Arc::new(AdmittedClients { inner, admit: settings.admit.clone() }), authorities)))
+    Ok(Some((admitted(Trust::Chain(inner)), authorities)))
 }
 
 thread_local! {

@@ -55,63 +55,6 @@ fn remember<T>(judged: Result<T, Error>, certificate: &CertificateDer<'_>) -> Re
     judged
 }
 
-/// A client verifier that lets in whom `inner` trusts and `admit` wants.
-#[derive(Debug)]
-pub(crate) struct AdmittedClients {
-    pub(crate) inner: Arc<dyn ClientCertVerifier>,
-    pub(crate) admit: Option<Admit>,
-}
-
-impl ClientCertVerifier for AdmittedClients {
-    fn offer_client_auth(&self) -> bool {
-        self.inner.offer_client_auth()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.inner.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.inner.verify_client_cert(end_entity, intermediates, now);
-        let judged = verified.and_then(|verified| match &self.admit {
-            Some(admit) => admit.check(end_entity).map(|()| verified),
-            None => Ok(verified),
-        });
-        remember(judged, end_entity)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
 /// The key must be one of these (SHA-256 of the public key info); nothing else of the certificate counts.
 fn check_pins(pins: &[[u8; 32]], end_entity: &CertificateDer<'_>) -> Result<(), Error> {
     let bad = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
@@ -122,30 +65,64 @@ fn check_pins(pins: &[[u8; 32]], end_entity: &CertificateDer<'_>) -> Result<(), 
     }
 }
 
-/// A client verifier that knows the keys themselves, whoever signed their certificates, if anybody did.
+/// How a peer's certificate is judged before `admit` is asked; `V` is the trait of those who judge chains.
 #[derive(Debug)]
-pub(crate) struct PinnedClients {
-    pub(crate) pins: Vec<[u8; 32]>,
+pub(crate) enum Trust<V: ?Sized> {
+    /// Chain and dates, and a server's name, as everybody does.
+    Chain(Arc<V>),
+    /// The key itself is known, so whoever signed it, dates and name say nothing more.
+    Pins(Vec<[u8; 32]>),
+}
+
+/// A client verifier: trust first, then the additional rule.
+#[derive(Debug)]
+pub(crate) struct AdmittedClients {
+    pub(crate) trust: Trust<dyn ClientCertVerifier>,
+    /// Whether a client without a certificate is refused.
     pub(crate) mandatory: bool,
+    pub(crate) admit: Option<Admit>,
     pub(crate) provider: Arc<CryptoProvider>,
 }
 
-impl ClientCertVerifier for PinnedClients {
+impl AdmittedClients {
+    fn judge(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        match &self.trust {
+            Trust::Chain(inner) => {
+                inner.verify_client_cert(end_entity, intermediates, now)?;
+            }
+            Trust::Pins(pins) => check_pins(pins, end_entity)?,
+        }
+        if let Some(admit) = &self.admit {
+            admit.check(end_entity)?;
+        }
+        Ok(ClientCertVerified::assertion())
+    }
+}
+
+impl ClientCertVerifier for AdmittedClients {
     fn client_auth_mandatory(&self) -> bool {
         self.mandatory
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
+        match &self.trust {
+            Trust::Chain(inner) => inner.root_hint_subjects(),
+            Trust::Pins(_) => &[],
+        }
     }
 
     fn verify_client_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        check_pins(&self.pins, end_entity).map(|()| ClientCertVerified::assertion())
+        remember(self.judge(end_entity, intermediates, now), end_entity)
     }
 
     fn verify_tls12_signature(
@@ -171,19 +148,10 @@ impl ClientCertVerifier for PinnedClients {
     }
 }
 
-/// How a server's chain and name are judged before `admit` is asked.
-#[derive(Debug)]
-pub(crate) enum Trust {
-    /// Chain, dates and name, as everybody does.
-    Chain(Arc<dyn ServerCertVerifier>),
-    /// The key itself is known, so chain, dates and name say nothing more.
-    Pins(Vec<[u8; 32]>),
-}
-
 /// A server verifier: trust first, then the additional rule.
 #[derive(Debug)]
 pub(crate) struct AdmittedServers {
-    pub(crate) trust: Trust,
+    pub(crate) trust: Trust<dyn ServerCertVerifier>,
     pub(crate) admit: Option<Admit>,
     pub(crate) provider: Arc<CryptoProvider>,
 }
