@@ -7,12 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::FollowError;
 use crate::generation::{Generation, is_regular, open};
 use crate::gz;
-use crate::identity::{Facts, Trace, read_at};
+use crate::identity::{Facts, HEAD_BYTES, Trace, read_at};
 use crate::names::Origin;
 use crate::target::Known;
-
-/// So many first bytes of a compressed file are compared before all of it is.
-const HEAD_BYTES: u64 = 1024;
 
 /// A file beside the log that was not seen before.
 #[derive(Debug)]

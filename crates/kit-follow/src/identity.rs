@@ -184,7 +184,7 @@ impl Trace {
 }
 
 /// How many first bytes of two open files are compared.
-const HEAD_BYTES: u64 = 1024;
+pub(crate) const HEAD_BYTES: u64 = 1024;
 
 /// Whether two files have the same head, and the same bytes before `end`.
 pub(crate) fn alike(one: &File, other: &File, end: u64) -> io::Result<bool> {
