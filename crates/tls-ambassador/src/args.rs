@@ -434,7 +434,6 @@ pub struct ClientArgs {
     pub run_connection_test: bool,
 }
 
-/// A name in a rule. An empty one is a variable that was never set, and some certificates have empty names.
 /// A name of ALPN, without the blanks that stand beside commas.
 fn protocol(text: &str) -> Result<String, &'static str> {
     match text.trim() {
@@ -444,6 +443,7 @@ fn protocol(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// A name in a rule. An empty one is a variable that was never set, and some certificates have empty names.
 fn name(text: &str) -> Result<String, &'static str> {
     if text.is_empty() { Err("an empty name is no rule") } else { Ok(text.to_owned()) }
 }
