@@ -171,9 +171,9 @@ impl Trace {
         Ok(self.offset == 0 || print_before(file, self.offset, self.marker.bytes as usize)? == self.marker)
     }
 
-    /// Whether nothing of the content was handed over, or is known.
+    /// Whether nothing of the content was handed over, or is known: all holes that a truncation leaves begin alike.
     pub(crate) fn is_blank(&self) -> bool {
-        self.offset == 0 && self.head.bytes == 0
+        self.offset == 0 && (self.head.bytes == 0 || self.head == Print::of(&vec![0; self.head.bytes as usize]))
     }
 
     /// Whether the first bytes agree. A trace of an empty file fits nothing, as every file begins with nothing.

@@ -186,6 +186,8 @@ impl<S: Sink> Engine<S> {
                 None => born > newest_birth,
             };
             let record = piece.record.map(|at| records[at]);
+            let offset = record.map(|(_, saved)| saved.trace.offset);
+            tracing::debug!(path = %piece.candidate.path.display(), size = facts.size, packed, copy, younger, offset, "found beside the state file's records");
             if copy && record.is_none() && self.config.recover {
                 unmatched.push((self.targets[target].generations.len(), piece.candidate, younger));
             } else {
@@ -394,7 +396,7 @@ fn order_by_truncation(pieces: &mut Vec<Piece>, records: &[(usize, Saved)]) {
 fn matching(pieces: &[Piece], saved: &Saved, by_identity: bool) -> Result<Option<usize>, FollowError> {
     let trace = &saved.trace;
     // Many files begin with the same few bytes; of one of which nothing was read there is nothing else to compare.
-    let tells = trace.offset > 0 || trace.head.bytes as usize >= START_BYTES;
+    let tells = trace.offset > 0 || (trace.head.bytes as usize >= START_BYTES && !trace.is_blank());
     // What was closed as so little is not known to go on in a file that begins so and is longer.
     let few = saved.closed && trace.offset < START_BYTES as u64;
     let mut compressed = None;

@@ -86,6 +86,31 @@ fn t49_a_copy_that_begins_as_a_short_one_of_the_last_run_did_is_read() {
 }
 
 #[test]
+fn t49_a_file_that_is_known_as_a_hole_does_not_make_what_it_held_later_history() {
+    use std::os::unix::fs::FileExt;
+    let pod = Pod::new();
+    pod.append("f", "1\n");
+    assert_eq!(run(&pod), "1\n");
+    // A writer without O_APPEND goes on where it was.
+    let writer = fs::File::options().write(true).open(pod.path("f")).unwrap();
+    let truncate_and_write = |line: &[u8], at| {
+        writer.set_len(0).unwrap();
+        writer.write_all_at(line, at).unwrap();
+    };
+    truncate_and_write(b"un", 8192);
+    assert_eq!(run(&pod), "");
+    truncate_and_write(b"2\n", 8194);
+    pod.copytruncate("f", "f-20261121-1");
+    pod.compress("f-20261121-1");
+    truncate_and_write(b"3\n", 8196);
+    pod.rename("f", "f-20261121-2");
+    pod.append("f", "4\n");
+    // What is compressed of a hole is data.
+    assert_eq!(run(&pod).replace('\0', ""), "2\n3\n4\n");
+    assert_eq!(run(&pod), "");
+}
+
+#[test]
 fn t53_a_file_behind_a_symlink_that_was_compressed_unread_comes_before_the_next() {
     let pod = Pod::new();
     let point_to = |name: &str| {
