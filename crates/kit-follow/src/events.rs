@@ -88,12 +88,12 @@ impl<S: Sink> Engine<S> {
         }
     }
 
-    /// Takes the events that are there. Returns whether a name beside the given path changed.
-    fn absorb(&mut self, about: Option<usize>) -> Result<bool, FollowError> {
-        let Some(watcher) = self.watcher.as_mut() else { return Ok(false) };
+    /// Takes the events that are there. Returns whether there were any, and whether a name beside the given path changed.
+    fn absorb(&mut self, about: Option<usize>) -> Result<(bool, bool), FollowError> {
+        let Some(watcher) = self.watcher.as_mut() else { return Ok((false, false)) };
         let mut changes = std::mem::take(&mut self.changes);
         watcher.drain(&mut changes).map_err(FollowError::Watch)?;
-        let mut moved = false;
+        let (any, mut moved) = (!changes.is_empty(), false);
         for change in changes.drain(..) {
             match change {
                 Change::Written(watch) => self.written(watch),
@@ -110,17 +110,17 @@ impl<S: Sink> Engine<S> {
         }
         self.changes = changes;
         self.targets.iter_mut().for_each(Target::note_reads);
-        Ok(moved)
+        Ok((any, moved))
     }
 
-    /// Takes the events that are there.
-    pub(crate) fn take_events(&mut self) -> Result<(), FollowError> {
-        self.absorb(None).map(drop)
+    /// Takes the events that are there. Returns whether there were any.
+    pub(crate) fn take_events(&mut self) -> Result<bool, FollowError> {
+        self.absorb(None).map(|(any, _)| any)
     }
 
     /// Whether names beside the path changed since the last look at the events.
     pub(crate) fn siblings_moved(&mut self, target: usize) -> Result<bool, FollowError> {
-        self.absorb(Some(target))
+        self.absorb(Some(target)).map(|(_, moved)| moved)
     }
 
     fn written(&mut self, watch: i32) {

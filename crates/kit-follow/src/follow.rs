@@ -145,8 +145,11 @@ impl<S: Sink, H: Host> Loop<'_, S, H> {
         loop {
             self.look()?;
             let mut step = self.engine.pass()?;
-            if step == Step::Blocked {
-                self.engine.look_while_blocked()?;
+            match step {
+                Step::Blocked => self.engine.look_while_blocked()?,
+                // What was read is known to have been read before all that later events tell of, however late they are taken.
+                Step::Dry if self.engine.take_events()? => step = Step::More,
+                Step::Dry | Step::More | Step::At(_) => {}
             }
             self.tell();
             if let Some(outcome) = self.end(&mut step)? {
