@@ -332,7 +332,11 @@ impl<S: Sink> Engine<S> {
         } else if kind == Kind::Copy {
             generation.may_begin_with_hole();
         }
-        Ok(())
+        // What was seen of the file that goes on, and not read, may have been this.
+        match self.targets[target].generations.get_mut(place + 1) {
+            Some(next) if next.may_have_held(false) => next.forget_size().map_err(FollowError::Read),
+            _ => Ok(()),
+        }
     }
 
     /// The content is not what it was. What was not read before lies in a copy, if anywhere.

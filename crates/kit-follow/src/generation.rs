@@ -319,6 +319,12 @@ impl Generation {
         Ok(size)
     }
 
+    /// The size counts from here on: what had been seen before is found elsewhere.
+    pub(crate) fn forget_size(&mut self) -> io::Result<()> {
+        self.seen = Facts::of(&self.file)?.size;
+        Ok(())
+    }
+
     fn saw(&mut self, size: u64) {
         if size > self.seen {
             self.seen = size;

@@ -75,6 +75,41 @@ fn t79_bytes_that_were_overwritten_without_a_copy_are_counted_exactly() {
 }
 
 #[test]
+fn t79_what_was_seen_of_a_round_that_is_read_from_a_copy_is_not_lost_with_the_next_round() {
+    let pod = Pod::new();
+    let banner = "=".repeat(1500) + "\n";
+    pod.append("f", &banner);
+    let (mut tail, metric) = asked(&pod, &["-n+1", "-F", "f"]);
+    tail.prints(&banner);
+    tail.0.block_stdout();
+    pod.append("f", lines(0, 50_000));
+    fills_the_pipe(&metric);
+    tail.stop();
+    pod.copytruncate("f", "f.1");
+    pod.append("f", banner.clone() + &lines(50_000, 60_000));
+    tail.go_on();
+    tail.says("file truncated");
+    let all = 2 * banner.len() as u64 + lines(0, 60_000).len() as u64;
+    let known = || metric("bytes_read_total{file=\"f\"}") + metric("lag_bytes{file=\"f\"}") == all;
+    eventually("everything to be known", PATIENCE, known);
+    tail.stop();
+    pod.copytruncate("f", "f.2");
+    pod.append("f", banner.clone() + "few\n");
+    tail.go_on();
+    tail.says("content found that was under the name between two looks");
+    pod.copytruncate("f", "f.3");
+    let noticed = || tail.0.stderr().matches("file truncated").count() == 2;
+    eventually("the last truncation to be noticed", PATIENCE, noticed);
+    pod.append("f", "last\n");
+    tail.0.unblock_stdout();
+    let all = [&banner, &lines(0, 50_000), &banner, &lines(50_000, 60_000), &banner, "few\nlast\n"].concat();
+    tail.prints(all);
+    for reason in ["copytruncate", "overwritten"] {
+        assert_eq!(metric(&format!("lost_bytes_total{{reason=\"{reason}\"}}")), 0, "{reason}");
+    }
+}
+
+#[test]
 fn t33_bytes_that_were_deleted_between_two_runs_are_counted() {
     let pod = Pod::new();
     pod.append("f", lines(0, 50_000));
