@@ -220,6 +220,8 @@ impl Observer {
                 if partial.iter().any(|part| part.starts_with(bytes)) || banner().starts_with(bytes) {
                     shown.push(bytes.clone());
                     closed.push(bytes);
+                } else if is_glued(bytes, worlds, self.nul_may_lead, None) {
+                    // Nobody can know that a writer did not go on with its line after the truncation.
                 } else if let Some(first) = closed.iter().position(|first| is_rest(first, bytes, worlds)) {
                     closed.remove(first);
                 } else {
@@ -295,6 +297,20 @@ fn joined(piece: &[u8], worlds: &[World], nul_may_lead: bool) -> Option<Joined> 
         cuts.push(begun.or_else(|| cut_line(worlds, &piece[..cut_at]))?);
         Some((cuts, line))
     })
+}
+
+/// Whether a piece is nothing but parts of lines that truncations cut, in their order. `after`: the line of the part before it.
+fn is_glued(piece: &[u8], worlds: &[World], nul_may_lead: bool, after: Option<(usize, usize)>) -> bool {
+    let nuls = piece.iter().take_while(|byte| nul_may_lead && **byte == 0).count();
+    let piece = &piece[nuls..];
+    let begun = line_begun(piece, worlds).filter(|cut| was_cut(worlds, *cut));
+    let Some((file, id)) = begun.filter(|(file, id)| after.is_none_or(|(of, last)| of == *file && last < *id)) else {
+        // Too little of a line to know which one it is.
+        return after.is_some() && piece.len() < 9 && cut_line(worlds, piece).is_some();
+    };
+    let longest = worlds[file].lines[id].bytes.iter().zip(piece).take_while(|(a, b)| a == b).count();
+    let ends = after.is_some() && longest == piece.len();
+    ends || (9..=longest.min(piece.len() - 1)).any(|at| is_glued(&piece[at..], worlds, nul_may_lead, Some((file, id))))
 }
 
 fn whole_line(piece: &[u8], worlds: &[World]) -> Option<(usize, usize)> {

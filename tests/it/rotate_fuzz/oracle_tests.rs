@@ -107,6 +107,43 @@ fn parts_of_lines_that_truncations_cut_stand_before_the_next_line() {
     assert!(cut_twice(Kind::Create).contains("joined with another line"), "{}", cut_twice(Kind::Create));
 }
 
+#[test]
+fn parts_of_lines_that_truncations_cut_may_be_closed_together() {
+    let closed = |kind, arrange: fn([Vec<u8>; 2]) -> Vec<u8>| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut world = World::new(folder.path(), 0, 1, &setup());
+        world.write(2, Duration::ZERO);
+        let cut = |world: &mut World| {
+            let id = loop {
+                world.write(1, Duration::ZERO);
+                world.half();
+                if world.lines.last().is_some_and(|line| line.written > 9) {
+                    break world.lines.len() - 1;
+                }
+            };
+            world.rotate(Rotation { late: 0, ..rotation(kind) }, &BTreeSet::new());
+            id
+        };
+        let cuts = [cut(&mut world), cut(&mut world)];
+        world.write(1, Duration::ZERO);
+        world.half();
+        let part = |id: usize| world.lines[id].bytes[..world.lines[id].written].to_vec();
+        let mut lines = Vec::new();
+        for id in 0..world.lines.len() - 1 {
+            match cuts.iter().position(|cut| *cut == id) {
+                None => lines.push(part(id)),
+                Some(0) => {}
+                Some(_) => lines.push(arrange(cuts.map(part))),
+            }
+        }
+        problems(world, &lines).join("\n")
+    };
+    assert_eq!(closed(Kind::CopyTruncate, |[one, two]| [one, two].concat()), "");
+    assert!(closed(Kind::Create, |[one, two]| [one, two].concat()).contains("not a line"));
+    assert!(closed(Kind::CopyTruncate, |[one, two]| [two, one].concat()).contains("not a line"));
+    assert!(closed(Kind::CopyTruncate, |[one, two]| [&one[..], &two[..], b"more"].concat()).contains("not a line"));
+}
+
 /// What comes out, of all lines and the two parts of the third.
 type Arrange = fn(&[Vec<u8>], [Vec<u8>; 2]) -> Vec<Vec<u8>>;
 
