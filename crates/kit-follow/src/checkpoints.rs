@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::identity::{Print, Trace};
 use crate::sink::Sink;
 use crate::state::Saved;
+use crate::target::ORDER_BITS;
 
 impl<S: Sink> Engine<S> {
     /// A batch is with the sink: its place is remembered once the output has accepted it.
@@ -69,7 +70,7 @@ impl<S: Sink> Engine<S> {
         let mut trace = generation.trace();
         trace.offset = generation.offset;
         let (start, modified) = (generation.start(), generation.modified());
-        let saved = Saved { path, trace, order: generation.number, closed, seen: generation.seen, start, modified };
+        let saved = Saved { path, trace, order: generation.order, closed, seen: generation.seen, start, modified };
         generation.saved = Some(generation.offset);
         let written = state.save(&mut generation.slot, &saved);
         self.stats.checkpointed(&written);
@@ -79,7 +80,7 @@ impl<S: Sink> Engine<S> {
     pub(crate) fn save_closed(&mut self, target: usize, trace: Trace) -> Option<usize> {
         let state = self.state.as_mut()?;
         let path = self.targets[target].path_digest();
-        let order = self.targets[target].number();
+        let order = self.targets[target].number() << ORDER_BITS;
         let mut slot = None;
         let (seen, start, modified) = (trace.offset, Print::default(), 0);
         let written = state.save(&mut slot, &Saved { path, trace, order, closed: true, seen, start, modified });

@@ -314,12 +314,15 @@ impl<S: Sink> Engine<S> {
         let followed = &mut self.targets[target];
         // A file took the name and is gone, and this is what is left of it: told by events, else by a new file there.
         let came = followed.births > 0 && !followed.doubtful;
-        let new = self.watcher.is_none() && followed.live().is_some_and(|live| live.number > looked);
+        let next = followed.generations.get(place);
+        // Unless a file that was there before it, of which nothing is known, stands after it: that was truncated.
+        let there = next.is_some_and(|next| next.number <= looked && next.was_there_before(&candidate.facts));
+        let new = self.watcher.is_none() && !there && followed.live().is_some_and(|live| live.number > looked);
         if came {
             followed.births -= 1;
             self.stats.recovered.inc();
         }
-        let truncated = followed.generations.get(place).is_some_and(Generation::was_truncated);
+        let truncated = there || followed.generations.get(place).is_some_and(Generation::was_truncated);
         let whole = came || new || candidate.compressed || links || !truncated;
         let kind = if whole { Kind::Log } else { Kind::Copy };
         let size = Facts::of(&candidate.file).map_err(FollowError::Read)?.size;
@@ -377,7 +380,11 @@ impl<S: Sink> Engine<S> {
             None => 0,
         };
         let reason = if ours.is_some() { "copytruncate" } else { "overwritten" };
-        self.stats.lost(reason, seen.saturating_sub(copied.max(offset)));
+        // What another copy may hold yet is not lost.
+        let mut others = self.targets[target].copies.iter().enumerate().filter(|(index, _)| Some(*index) != ours);
+        if others.all(|(_, copy)| copy.shadow.is_some()) {
+            self.stats.lost(reason, seen.saturating_sub(copied.max(offset)));
+        }
         let whole = ours.map(|copy| &self.targets[target].copies[copy].file);
         let whole = whole.map(|copy| Ok((copy.file.try_clone()?, copy.compressed)));
         let whole = whole.transpose().map_err(FollowError::Read)?;

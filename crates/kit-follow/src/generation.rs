@@ -45,6 +45,8 @@ pub(crate) struct Stream {
 #[derive(Debug)]
 pub(crate) struct Generation {
     pub(crate) number: u64,
+    /// Its place among the generations of all runs, for the state file.
+    pub(crate) order: u64,
     pub(crate) file: File,
     pub(crate) identity: Identity,
     pub(crate) kind: Kind,
@@ -157,6 +159,7 @@ impl Generation {
     ) -> io::Result<Self> {
         let mut generation = Self {
             number,
+            order: 0,
             file,
             identity: facts.identity,
             kind,
@@ -278,6 +281,15 @@ impl Generation {
     /// can as well be a file that came later, unless this one is known to have been truncated.
     pub(crate) fn may_have_held(&self, compressed: bool) -> bool {
         self.kind == Kind::Log && self.stream.is_none() && self.offset == self.begin && (!compressed || self.round > 0)
+    }
+
+    /// Whether it had the log's name before a file was made beside it, and nothing is known of its content: if it comes after
+    /// what that holds, it was truncated.
+    pub(crate) fn was_there_before(&self, other: &Facts) -> bool {
+        self.led
+            && self.may_have_held(false)
+            && self.trace().is_blank()
+            && (1..other.identity.born).contains(&self.identity.born)
     }
 
     /// Whether a truncation was noticed, so that it goes on with a line that ends a copy; a copy of such a file does.

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, StatxFlags};
 
+use crate::state::START_BYTES;
+
 /// Which file a name or descriptor stood for. Inodes are reused, births are not, so both count where both are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Identity {
@@ -169,6 +171,11 @@ impl Trace {
             return Ok(false);
         }
         Ok(self.offset == 0 || print_before(file, self.offset, self.marker.bytes as usize)? == self.marker)
+    }
+
+    /// Whether it is known by more than a beginning that many files have.
+    pub(crate) fn tells(&self) -> bool {
+        self.offset > 0 || (self.head.bytes as usize >= START_BYTES && !self.is_blank())
     }
 
     /// Whether nothing of the content was handed over, or is known: all holes that a truncation leaves begin alike.

@@ -178,6 +178,7 @@ impl<S: Sink> Engine<S> {
         {
             // Moved away and back.
             (generation.replaced, generation.serial) = (None, None);
+            generation.order = followed.order_at(followed.generations.len(), generation.number);
             followed.generations.push_back(generation);
             return Ok(());
         }
@@ -252,8 +253,18 @@ impl<S: Sink> Engine<S> {
         self.stats.files_open.inc();
         let followed = &mut self.targets[target];
         let path = followed.shown();
-        tracing::debug!(path, number, inode = facts.identity.inode, offset, size = facts.size, "generation opened");
         let at = at.min(followed.generations.len());
+        tracing::debug!(
+            path,
+            number,
+            at,
+            inode = facts.identity.inode,
+            offset,
+            size = facts.size,
+            ?kind,
+            "generation opened"
+        );
+        generation.order = followed.order_at(at, number);
         followed.generations.insert(at, generation);
         followed.ready = true;
         if offset == 0 {
@@ -300,6 +311,8 @@ impl<S: Sink> Engine<S> {
         let candidates = self.candidates(target)?;
         let newest = self.targets[target].generations.back().map_or(0, |generation| generation.identity.born);
         let current = Current::of(&self.targets[target], identity, &candidates);
+        let named = current.as_ref().map(|current| current.identity);
+        self.targets[target].name_packed(&candidates, named, self.config.head).map_err(FollowError::Read)?;
         // What lies beside a file that has the name after the look came before that, or holds what that held.
         let beside = current.as_ref().filter(|current| !candidates.is_empty() && self.leads_to(target, current));
         let beside = beside.map(|current| current.identity);

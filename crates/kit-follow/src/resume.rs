@@ -14,7 +14,7 @@ use crate::identity::{Facts, Identity, Print, Trace, read_at};
 use crate::lines::LineEnd;
 use crate::sink::Sink;
 use crate::state::{START_BYTES, Saved};
-use crate::target::Known;
+use crate::target::{Known, ORDER_BITS};
 
 /// Files from before the first start that the state file remembers, the youngest.
 const HISTORY_KEPT: usize = 8;
@@ -135,7 +135,8 @@ impl<S: Sink> Engine<S> {
         records: Vec<(usize, Saved)>,
         live: Option<Candidate>,
     ) -> Result<(), FollowError> {
-        self.targets[target].next_number = records.iter().map(|(_, saved)| saved.order).max().unwrap_or(0);
+        let newest = records.iter().map(|(_, saved)| saved.order >> ORDER_BITS).max().unwrap_or(0);
+        self.targets[target].next_number = newest;
         let identity = live.as_ref().map(|live| live.facts.identity);
         let mut siblings = self.candidates(target)?;
         siblings.retain(|one| !identity.is_some_and(|live| live.same(one.facts.identity)));
@@ -157,12 +158,12 @@ impl<S: Sink> Engine<S> {
         self.pass_over_twins(target, &mut pieces)?;
         match_shorter(&mut pieces, &records, &mut found)?;
         match_unread(&mut pieces, &records, &mut found)?;
-        self.give_up_lost(target, &records, &found);
+        self.give_up_lost(target, &pieces, &records, &found)?;
         order_by_truncation(&mut pieces, &records);
-        // A file of which nothing was read may have been truncated since, as often as you like, and been renamed then: it tells
-        // no time, unless each file keeps a name of its own.
+        // A file of which nothing was read may have been truncated since, as often as you like, and been renamed then, unless what
+        // was seen of it was more than a few bytes: it tells no time, unless each file keeps a name of its own.
         let links = self.behind_symlink(target);
-        let tells = |piece: &Piece| piece.record.is_some_and(|at| links || !records[at].1.trace.is_blank());
+        let tells = |piece: &Piece| piece.record.is_some_and(|at| links || records[at].1.trace.tells());
         let oldest = pieces.iter().position(tells);
         let newest_birth = records.iter().map(|(_, saved)| saved.trace.identity.born).max().unwrap_or(0);
         let beside = |born: u64| !links && identity.is_some_and(|live| born >= live.born);
@@ -281,20 +282,29 @@ impl<S: Sink> Engine<S> {
     }
 
     /// Generations that were not read to their end and lie nowhere any more.
-    fn give_up_lost(&mut self, target: usize, records: &[(usize, Saved)], found: &[bool]) {
+    fn give_up_lost(
+        &mut self,
+        target: usize,
+        pieces: &[Piece],
+        records: &[(usize, Saved)],
+        found: &[bool],
+    ) -> Result<(), FollowError> {
         for ((slot, saved), _) in records.iter().zip(found).filter(|((_, saved), found)| !saved.closed && !**found) {
-            let path = self.targets[target].shown();
-            tracing::warn!(
-                path,
-                offset = saved.trace.offset,
-                "a generation that was being read is gone; what it had after this offset is lost"
-            );
-            self.stats.missed.inc();
-            self.stats.lost("deleted", saved.seen.saturating_sub(saved.trace.offset));
+            if !is_elsewhere(pieces, &saved.trace)? {
+                let path = self.targets[target].shown();
+                tracing::warn!(
+                    path,
+                    offset = saved.trace.offset,
+                    "a generation that was being read is gone; what it had after this offset is lost"
+                );
+                self.stats.missed.inc();
+                self.stats.lost("deleted", saved.seen.saturating_sub(saved.trace.offset));
+            }
             if let Some(state) = self.state.as_mut() {
                 let _ = state.save(&mut Some(*slot), &Saved { closed: true, ..*saved });
             }
         }
+        Ok(())
     }
 }
 
@@ -348,20 +358,31 @@ fn match_unread(pieces: &mut [Piece], records: &[(usize, Saved)], found: &mut [b
             continue;
         }
         let piece_of = |record: usize| pieces.iter().position(|piece| piece.record == Some(record));
-        let before = (0..at).rev().find_map(piece_of);
+        let before = (0..at).filter_map(piece_of).max();
         let after = (at + 1..records.len()).find_map(piece_of);
         let between = match (before, after) {
             (Some(before), _) => before + 1,
             (None, Some(after)) => after.wrapping_sub(1),
             (None, None) => continue,
         };
-        let place = if saved.trace.is_blank() { Some(between) } else { begun_as(pieces, &saved.trace, between)? };
+        let unknown = saved.trace.is_blank() || is_elsewhere(pieces, &saved.trace)?;
+        let place = if unknown { Some(between) } else { begun_as(pieces, &saved.trace, between)? };
         if let Some(piece) = place.and_then(|place| pieces.get_mut(place)).filter(|piece| piece.is_free()) {
             piece.record = Some(at);
             found[at] = true;
         }
     }
     Ok(())
+}
+
+/// Whether a file that another record remembers holds what this one has seen: that was copied, and truncated then.
+fn is_elsewhere(pieces: &[Piece], trace: &Trace) -> Result<bool, FollowError> {
+    for piece in pieces.iter().filter(|piece| piece.record.is_some()) {
+        if fits(&piece.candidate, trace)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The file that begins as `trace` does: the one at `between`, else the only one that is younger than a file that is known.
@@ -395,8 +416,6 @@ fn order_by_truncation(pieces: &mut Vec<Piece>, records: &[(usize, Saved)]) {
 /// Which file a record remembers.
 fn matching(pieces: &[Piece], saved: &Saved, by_identity: bool) -> Result<Option<usize>, FollowError> {
     let trace = &saved.trace;
-    // Many files begin with the same few bytes; of one of which nothing was read there is nothing else to compare.
-    let tells = trace.offset > 0 || (trace.head.bytes as usize >= START_BYTES && !trace.is_blank());
     // What was closed as so little is not known to go on in a file that begins so and is longer.
     let few = saved.closed && trace.offset < START_BYTES as u64;
     let mut compressed = None;
@@ -407,7 +426,10 @@ fn matching(pieces: &[Piece], saved: &Saved, by_identity: bool) -> Result<Option
             if same && (trace.is_blank() || content_fits(candidate, trace)?) {
                 return Ok(Some(index));
             }
-        } else if tells && fits(candidate, trace)? && !(few && grown(candidate, trace).map_err(FollowError::Read)?) {
+        } else if trace.tells()
+            && fits(candidate, trace)?
+            && !(few && grown(candidate, trace).map_err(FollowError::Read)?)
+        {
             if !candidate.compressed {
                 return Ok(Some(index));
             }

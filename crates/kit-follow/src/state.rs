@@ -31,7 +31,7 @@ pub(crate) struct Saved {
     /// Digest of the followed path.
     pub(crate) path: u64,
     pub(crate) trace: Trace,
-    /// Generations of one path in the order in which they were found.
+    /// The larger, the younger, among all generations of one path.
     pub(crate) order: u64,
     /// Everything was handed over and the file was closed.
     pub(crate) closed: bool,

@@ -13,10 +13,11 @@ use tokio::time::Instant;
 use crate::candidate::Candidate;
 use crate::copies::Copy;
 use crate::generation::Generation;
+use crate::gz;
 use crate::identity::{Facts, Identity, Trace, digest};
 use crate::lines::LineEnd;
 use crate::names::Names;
-use crate::siblings::Direction;
+use crate::siblings::{Direction, names_rise};
 use crate::sink::Source;
 use crate::start::Start;
 use crate::stats::Stats;
@@ -94,6 +95,9 @@ pub(crate) struct Target {
     pub(crate) was_there: bool,
 }
 
+/// So many times a generation can be inserted before the same one and has a place of its own.
+pub(crate) const ORDER_BITS: u32 = 24;
+
 /// More files than this beside a log are not remembered; births and names tell their age.
 const MOST_KNOWN: usize = 1024;
 
@@ -165,9 +169,16 @@ impl Target {
     }
 
     /// Whether a file that may have had the log's name may as well be a copy of what an open one held until it was truncated:
-    /// that has no name any more, was made before and written after.
+    /// that has no name any more, was made before and written after, or has the name of a younger one.
     pub(crate) fn may_be_of_truncated(&self, candidate: &Candidate) -> io::Result<bool> {
         let facts = &candidate.facts;
+        let older = |one: &Generation| {
+            let names = candidate.path.file_name().zip(one.name.as_deref());
+            names.and_then(|(candidate, one)| names_rise(candidate, one, self.numbers)) == Some(true)
+        };
+        if self.generations.iter().any(|one| one.was_there_before(facts) && older(one)) {
+            return Ok(true);
+        }
         for one in self.generations.iter().filter(|one| one.name.is_none() && one.stream.is_none()) {
             let around = one.identity.born <= facts.identity.born && one.modified() >= facts.modified;
             if around && (one.round_now()? > one.round || (one.round > 0 && one.may_have_held(false))) {
@@ -205,6 +216,34 @@ impl Target {
         let mut same = self.generations.iter_mut().filter(|generation| generation.identity.same(identity));
         if let Some(generation) = same.next() {
             generation.serial = Some(serial);
+        }
+    }
+
+    /// Files that have no name any more, as that under the log's, `live`, has, get the one of what was compressed of them.
+    pub(crate) fn name_packed(
+        &mut self,
+        candidates: &[Candidate],
+        live: Option<Identity>,
+        head: usize,
+    ) -> io::Result<()> {
+        for packed in candidates.iter().filter(|one| one.compressed) {
+            let is_live = |one: &Generation| live.is_some_and(|live| live.same(one.identity));
+            for one in self.generations.iter_mut().filter(|one| one.name.is_none() && !is_live(one)) {
+                if one.stream.is_none() && gz::begins(&packed.file, &one.file, head)? {
+                    one.name = packed.path.file_name().map(OsStr::to_owned);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a generation stands that is inserted at `at`, as the state file knows it: between the others, else by its number.
+    pub(crate) fn order_at(&self, at: usize, number: u64) -> u64 {
+        let before = at.checked_sub(1).and_then(|before| self.generations.get(before)).map_or(0, |before| before.order);
+        match self.generations.get(at) {
+            Some(after) => before + after.order.saturating_sub(before) / 2,
+            None => (number << ORDER_BITS).max(before + 1),
         }
     }
 

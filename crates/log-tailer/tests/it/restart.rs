@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use kit_test::eventually;
+
 use crate::harness::{PATIENCE, Pod, lines};
 
 fn run(pod: &Pod) -> String {
@@ -111,6 +113,67 @@ fn t49_a_file_that_is_known_as_a_hole_does_not_make_what_it_held_later_history()
 }
 
 #[test]
+fn t49_a_file_that_is_known_by_a_few_bytes_does_not_make_what_it_held_later_history() {
+    let pod = Pod::new();
+    pod.append("f", "1\n");
+    assert_eq!(run(&pod), "1\n");
+    fs::write(pod.path("f"), "").unwrap();
+    pod.append("f", "all lines begin ");
+    assert_eq!(run(&pod), "");
+    pod.append("f", "so 2\n");
+    pod.copytruncate("f", "f-20261121-1");
+    pod.compress("f-20261121-1");
+    pod.append("f", "all lines begin so 3\n");
+    assert_eq!(run(&pod), "all lines begin so 2\nall lines begin so 3\n");
+    assert_eq!(run(&pod), "");
+}
+
+#[test]
+fn t33_what_lay_unread_behind_a_stuck_output_is_found_in_its_order_after_a_kill() {
+    let pod = Pod::new();
+    let arguments = ["-n+1", "-F", "--log-level", "debug", "--state-file", "s", "f"];
+    pod.append("f", "0\n");
+    let tail = pod.tail(&arguments);
+    tail.prints("0\n");
+    tail.0.block_stdout();
+    let first = lines(1, 40_000);
+    pod.append("f", &first);
+    // Each new file has content before it has the name, so that its truncation is noticed.
+    let next = |line: &str| {
+        pod.append("next", line);
+        pod.rename("next", "f");
+    };
+    pod.rename("f", "f-20261121-1");
+    next("a\n");
+    let told = |text: &str, times| {
+        eventually(text, PATIENCE, || tail.0.stderr().matches(text).count() == times);
+    };
+    told("following new file", 1);
+    pod.copytruncate("f", "f-20261121-2");
+    told("file truncated", 1);
+    // What it holds now is copied and goes, and the next one is truncated, which all is seen.
+    let hole = fs::File::options().write(true).open(pod.path("f")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&hole, b"b\n", 8192).unwrap();
+    pod.rename("f", "f.tmp");
+    next("c\n");
+    told("following new file", 2);
+    fs::copy(pod.path("f.tmp"), pod.path("f-20261121-3")).unwrap();
+    pod.remove("f.tmp");
+    tail.says("f-20261121-3 size=8194 verdict=Shadow");
+    pod.copytruncate("f", "f-20261121-4");
+    told("file truncated", 2);
+    let mut printed = tail.0.kill().stdout;
+    printed.truncate(printed.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+    let exit = pod.run(&[&["--exit-on-eof"], arguments.as_slice()].concat());
+    let again = String::from_utf8(exit.stdout).unwrap().replace('\0', "");
+    assert!(again.ends_with("line 39999\na\nb\nc\n"), "{} {}", &again[again.len() - 100..], exit.stderr);
+    let printed = String::from_utf8(printed).unwrap();
+    let all = format!("0\n{first}");
+    assert!(all.starts_with(&printed) && all.ends_with(again.trim_end_matches("a\nb\nc\n")), "{}", exit.stderr);
+    assert!(!exit.stderr.contains("is gone"), "{}", exit.stderr);
+}
+
+#[test]
 fn t53_a_file_behind_a_symlink_that_was_compressed_unread_comes_before_the_next() {
     let pod = Pod::new();
     let point_to = |name: &str| {
@@ -145,7 +208,7 @@ fn t33_a_truncation_does_not_count_lines_as_handed_over_that_no_pipe_took() {
     let all = lines(1, 400).replace('\n', &format!(" {}\n", "x".repeat(1000)));
     pod.append("f", &all);
     let mut blocked = 0;
-    kit_test::eventually("a tailer that is stuck", PATIENCE, || {
+    eventually("a tailer that is stuck", PATIENCE, || {
         let status = fs::read_to_string(format!("/proc/{}/io", tail.0.id())).unwrap();
         let read = status.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse::<u64>().unwrap();
         std::mem::replace(&mut blocked, read) == read && read > 100_000

@@ -140,6 +140,37 @@ fn t45_two_copies_between_two_looks_come_before_what_their_file_held_at_last() {
 }
 
 #[test]
+fn t45_a_copy_comes_before_the_rest_of_its_file_that_was_renamed_and_compressed_unread() {
+    for way in WAYS {
+        let pod = Pod::new();
+        pod.append("f", "one\n");
+        let mut tail = pod.tail(&with(&["-n+1", "-F", "--log-level", "debug", "f"], way));
+        tail.prints("one\n");
+        pod.rename("f", "f-20261121-1");
+        pod.append("f", "");
+        tail.says("following new file");
+        // Clocks of file systems tick.
+        let made = fs::metadata(pod.path("f")).unwrap().created().unwrap();
+        let elsewhere = Pod::new();
+        eventually("a younger file", PATIENCE, || {
+            elsewhere.append("probe", "");
+            let born = fs::metadata(elsewhere.path("probe")).unwrap().created().unwrap();
+            elsewhere.remove("probe");
+            born > made
+        });
+        tail.stop();
+        pod.append("f", "two\nha");
+        pod.copytruncate("f", "f-20261121-2");
+        pod.append("f", "lf\nthree\n");
+        pod.rename("f", "f-20261121-3");
+        pod.compress("f-20261121-3");
+        pod.append("f", "four\n");
+        tail.go_on();
+        tail.prints("one\ntwo\nhalf\nthree\nfour\n");
+    }
+}
+
+#[test]
 fn t45_a_copy_that_was_there_first_stands_before_a_copy_of_what_its_file_held_then() {
     for way in WAYS {
         let pod = Pod::new();
