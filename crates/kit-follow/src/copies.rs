@@ -406,7 +406,7 @@ impl<S: Sink> Engine<S> {
             }
             None => false,
         };
-        self.forget_older_copies(target, number, &trace, reads, &first, whole.as_ref())?;
+        self.forget_older_copies(target, number, (&trace, offset), reads, &first, whole.as_ref())?;
         self.save_when_out(target, at + usize::from(continued));
         self.targets[target].copy_hint |= !self.targets[target].copies.is_empty();
         Ok(())
@@ -429,7 +429,9 @@ impl<S: Sink> Engine<S> {
             let short = size >= trace.offset && begins_with(first, &copy.file)?;
             let shadow = copy.is_of(generation);
             // A batch that did not go out may reach beyond the copy, and the trace is of its end.
-            let within = shadow && generation.in_batch() && size >= generation.offset;
+            let within = generation.in_batch()
+                && size >= generation.offset
+                && (shadow || generation.reads.are_in(&copy.file.file, size).map_err(FollowError::Read)?);
             if !(short || within || fits(&copy.file, trace)?) || holds_known(&copy.file, &followed.known)? {
                 continue;
             }
@@ -443,13 +445,13 @@ impl<S: Sink> Engine<S> {
         Ok(self.plain_twin(target, best)?.or(Some(best)))
     }
 
-    /// Copies of what a generation held before it was truncated, shorter than what was read of it. `whole` is a copy that
+    /// Copies of what a generation held before it was truncated, shorter than what was read of it, `offset`. `whole` is a copy that
     /// holds all of that, and whether it is compressed; without one only the beginning tells, and when they were made.
     fn forget_older_copies(
         &mut self,
         target: usize,
         number: u64,
-        trace: &Trace,
+        (trace, offset): (&Trace, u64),
         reads: Reads,
         first: &[u8],
         whole: Option<&(File, bool)>,
@@ -461,7 +463,7 @@ impl<S: Sink> Engine<S> {
             let copy = &mut self.targets[target].copies[index];
             let size = copy.measure().map_err(FollowError::Read)?;
             let shadow = copy.shadow.is_some_and(|(of, then)| of == number && then < round);
-            let unjudged = copy.shadow.is_none() && !copy.file.compressed && size > 0 && size < trace.offset;
+            let unjudged = copy.shadow.is_none() && !copy.file.compressed && size > 0 && size < offset;
             let part = match whole {
                 _ if !unjudged => Ok(false),
                 _ if reads.rule_out(&copy.file.file, size, copy.file.origin).map_err(FollowError::Read)? => Ok(false),

@@ -31,6 +31,13 @@ impl Reads {
         }
     }
 
+    /// Whether a file holds the bytes before the last place.
+    pub(crate) fn are_in(&self, file: &File, size: u64) -> io::Result<bool> {
+        let [_, (_, last)] = self.places;
+        let marker = last.marker.bytes as usize;
+        Ok(marker > 0 && size >= last.offset && print_before(file, last.offset, marker)? == last.marker)
+    }
+
     /// Whether a finished file that was made as `origin` says cannot be a copy of what was read: it ends before what had been
     /// read when it was made, or has something else there.
     pub(crate) fn rule_out(&self, file: &File, size: u64, origin: Option<Origin>) -> io::Result<bool> {
@@ -78,6 +85,9 @@ mod tests {
         let rules_out = |content: &str, made| {
             reads.rule_out(&file(content), content.len() as u64, Some(Origin::Made(made))).unwrap()
         };
+        let are_in = |content: &str| reads.are_in(&file(content), content.len() as u64).unwrap();
+        assert!(are_in("banner\none\ntwo\n") && are_in("banner\none\ntwo\nthree\n"));
+        assert!(!are_in("banner\none\nsix\n") && !are_in("banner\none\n") && !are_in(""), "nothing of the last line");
         assert!(!rules_out("banner\none\n", 4), "made before the second line was read");
         assert!(rules_out("banner\none\n", 6), "made after that");
         assert!(rules_out("banner\n", 4), "shorter than what had been read");

@@ -110,6 +110,26 @@ fn t79_what_was_seen_of_a_round_that_is_read_from_a_copy_is_not_lost_with_the_ne
 }
 
 #[test]
+fn t45_a_copy_that_ends_within_what_was_going_out_is_read_and_the_rest_is_counted() {
+    let pod = Pod::new();
+    pod.append("f", "start\n");
+    let (mut tail, metric) = asked(&pod, &["-n+1", "-F", "f"]);
+    tail.prints("start\n");
+    tail.0.block_stdout();
+    // All of it is one batch; the copy was made before the last lines were written.
+    pod.append("f", lines(0, 50_000));
+    fills_the_pipe(&metric);
+    tail.stop();
+    std::fs::write(pod.path("f.1"), "start\n".to_owned() + &lines(0, 30_000)).unwrap();
+    OpenOptions::new().write(true).open(pod.path("f")).unwrap().set_len(0).unwrap();
+    pod.append("f", "after\n");
+    tail.go_on();
+    tail.0.unblock_stdout();
+    tail.prints("start\n".to_owned() + &lines(0, 30_000) + "after\n");
+    assert_eq!(metric("lost_bytes_total{reason=\"copytruncate\"}"), lines(30_000, 50_000).len() as u64);
+}
+
+#[test]
 fn t33_bytes_that_were_deleted_between_two_runs_are_counted() {
     let pod = Pod::new();
     pod.append("f", lines(0, 50_000));
