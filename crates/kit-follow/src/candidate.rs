@@ -60,7 +60,12 @@ impl Candidate {
     pub(crate) fn came_after(&self, one: &Generation) -> io::Result<bool> {
         let trace = one.trace();
         let known = one.led && one.round == 0 && one.stream.is_none() && !trace.is_blank();
-        if !known || self.compressed || self.facts.size == 0 || self.facts.identity.born < one.identity.born {
+        if !known
+            || one.may_have_changed_since(self.facts.identity.born)
+            || self.compressed
+            || self.facts.size == 0
+            || self.facts.identity.born < one.identity.born
+        {
             return Ok(false);
         }
         let size = self.facts.size;

@@ -70,6 +70,8 @@ pub(crate) struct Generation {
     /// The marker holds the bytes before this offset.
     marker_at: u64,
     head: Print,
+    /// When the first byte of the head was read, nanoseconds since 1970.
+    head_since: u64,
     /// The bytes of the head, for copies that are shorter than it.
     first: Vec<u8>,
     /// The largest size that was seen since the last truncation.
@@ -175,6 +177,7 @@ impl Generation {
             marker_bytes: 0,
             marker_at: offset,
             head: Print::default(),
+            head_since: 0,
             first: Vec::new(),
             seen: facts.size,
             searched: offset,
@@ -217,6 +220,9 @@ impl Generation {
         let mut buffer = vec![0; head];
         let read = read_at(&self.file, &mut buffer, 0)?;
         buffer.truncate(read);
+        if self.head.bytes == 0 {
+            self.head_since = now();
+        }
         self.head = Print::of(&buffer);
         self.first = buffer;
         Ok(())
@@ -283,13 +289,17 @@ impl Generation {
         self.kind == Kind::Log && self.stream.is_none() && self.offset == self.begin && (!compressed || self.round > 0)
     }
 
-    /// Whether it had the log's name before a file was made beside it, and nothing is known of its content: if it comes after
-    /// what that holds, it was truncated.
+    /// Whether it may have held other content when a file was made, `born`, that no look would know: nothing of it was read, and
+    /// what is known of its beginning is little, or was learnt later.
+    pub(crate) fn may_have_changed_since(&self, born: u64) -> bool {
+        self.led && self.may_have_held(false) && (!self.trace().tells() || self.head_since >= born)
+    }
+
+    /// Whether it had the log's name before a file was made beside it, and may have changed since: if it comes after what that
+    /// holds, it was truncated.
     pub(crate) fn was_there_before(&self, other: &Facts) -> bool {
-        self.led
-            && self.may_have_held(false)
-            && self.trace().is_blank()
-            && (1..other.identity.born).contains(&self.identity.born)
+        let born = other.identity.born;
+        (1..born).contains(&self.identity.born) && self.may_have_changed_since(born)
     }
 
     /// Whether a truncation was noticed, so that it goes on with a line that ends a copy; a copy of such a file does.
@@ -567,6 +577,7 @@ impl Generation {
         self.bulk = false;
         self.touched = false;
         self.mark(0)?;
+        self.head = Print::default();
         self.read_head(head)?;
         self.seen = Facts::of(&self.file)?.size;
         self.grew = Instant::now();
@@ -610,6 +621,12 @@ impl Generation {
         // Read now: the head that was taken when the file was opened may be empty, and a copy in the making is short.
         alike(&self.file, other, size.min(Facts::of(&self.file)?.size))
     }
+}
+
+/// Nanoseconds since 1970, by the clock that files have their times of.
+fn now() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Whether a path may be followed as a file.

@@ -169,19 +169,20 @@ impl Target {
     }
 
     /// Whether a file that may have had the log's name may as well be a copy of what an open one held until it was truncated:
-    /// that has no name any more, was made before and written after, or has the name of a younger one.
+    /// that was made before, and has the name of a younger one, or none any more and was written after.
     pub(crate) fn may_be_of_truncated(&self, candidate: &Candidate) -> io::Result<bool> {
         let facts = &candidate.facts;
-        let older = |one: &Generation| {
-            let names = candidate.path.file_name().zip(one.name.as_deref());
-            names.and_then(|(candidate, one)| names_rise(candidate, one, self.numbers)) == Some(true)
-        };
-        if self.generations.iter().any(|one| one.was_there_before(facts) && older(one)) {
-            return Ok(true);
-        }
-        for one in self.generations.iter().filter(|one| one.name.is_none() && one.stream.is_none()) {
-            let around = one.identity.born <= facts.identity.born && one.modified() >= facts.modified;
-            if around && (one.round_now()? > one.round || (one.round > 0 && one.may_have_held(false))) {
+        let (born, name) = (facts.identity.born, candidate.path.file_name());
+        for one in self.generations.iter().filter(|one| one.stream.is_none()) {
+            let around = match &one.name {
+                Some(other) => {
+                    let older = name.and_then(|name| names_rise(name, other, self.numbers)) == Some(true);
+                    older && (1..born).contains(&one.identity.born)
+                }
+                None => one.identity.born <= born && one.modified() >= facts.modified,
+            };
+            let unread = one.may_have_held(false) && (one.round > 0 || one.may_have_changed_since(born));
+            if around && (unread || one.round_now()? > one.round) {
                 return Ok(true);
             }
         }

@@ -100,22 +100,58 @@ fn t45_a_copy_that_is_made_before_a_truncation_was_noticed_is_of_what_came_after
 
 #[test]
 fn t45_a_copy_comes_before_what_its_file_held_later_and_was_deleted_with() {
-    // Without events nothing tells such a copy from a file that was renamed.
-    let pod = Pod::new();
-    pod.append("f", "one\n");
-    let mut tail = pod.tail(&["-n+1", "-F", "f"]);
-    tail.prints("one\n");
-    pod.rename("f", "f-20261121-1");
-    pod.append("f", "");
-    tail.says("following new file");
-    tail.stop();
-    pod.append("f", "two\n");
-    pod.copytruncate("f", "f-20261121-2");
-    pod.append("f", "three\n");
-    pod.remove("f");
-    pod.append("f", "four\n");
-    tail.go_on();
-    tail.prints("one\ntwo\nthree\nfour\n");
+    for way in WAYS {
+        let pod = Pod::new();
+        pod.append("f", "one\n");
+        let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
+        tail.prints("one\n");
+        pod.rename("f", "f-20261121-1");
+        pod.append("f", "");
+        tail.says("following new file");
+        tail.stop();
+        pod.append("f", "two\n");
+        pod.copytruncate("f", "f-20261121-2");
+        pod.append("f", "three\n");
+        pod.remove("f");
+        pod.append("f", "four\n");
+        tail.go_on();
+        tail.prints("one\ntwo\nthree\nfour\n");
+    }
+}
+
+#[test]
+fn t45_a_copy_comes_before_what_its_file_held_later_and_was_renamed_with() {
+    for way in WAYS {
+        let pod = Pod::new();
+        pod.append("f", "one\n");
+        let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
+        tail.prints("one\n");
+        pod.rename("f", "f.9");
+        pod.append("f", "");
+        tail.says("following new file");
+        comes_after(&pod, "f");
+        tail.stop();
+        // The larger number is the older one, although its file is younger.
+        pod.append("f", "two\nha");
+        pod.copytruncate("f", "f.2");
+        pod.append("f", "lf\nthree\n");
+        pod.rename("f", "f.1");
+        pod.append("f", "four\n");
+        tail.go_on();
+        tail.prints("one\ntwo\nhalf\nthree\nfour\n");
+    }
+}
+
+/// Waits until files are younger than that one: clocks of file systems tick. They are made elsewhere, not to wake the tailer.
+fn comes_after(pod: &Pod, name: &str) {
+    let made = fs::metadata(pod.path(name)).unwrap().modified().unwrap();
+    let elsewhere = Pod::new();
+    eventually("a younger file", PATIENCE, || {
+        elsewhere.append("probe", "");
+        let born = fs::metadata(elsewhere.path("probe")).unwrap().created().unwrap();
+        elsewhere.remove("probe");
+        born > made
+    });
 }
 
 #[test]
@@ -144,20 +180,12 @@ fn t45_a_copy_comes_before_the_rest_of_its_file_that_was_renamed_and_compressed_
     for way in WAYS {
         let pod = Pod::new();
         pod.append("f", "one\n");
-        let mut tail = pod.tail(&with(&["-n+1", "-F", "--log-level", "debug", "f"], way));
+        let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
         tail.prints("one\n");
         pod.rename("f", "f-20261121-1");
         pod.append("f", "");
         tail.says("following new file");
-        // Clocks of file systems tick.
-        let made = fs::metadata(pod.path("f")).unwrap().created().unwrap();
-        let elsewhere = Pod::new();
-        eventually("a younger file", PATIENCE, || {
-            elsewhere.append("probe", "");
-            let born = fs::metadata(elsewhere.path("probe")).unwrap().created().unwrap();
-            elsewhere.remove("probe");
-            born > made
-        });
+        comes_after(&pod, "f");
         tail.stop();
         pod.append("f", "two\nha");
         pod.copytruncate("f", "f-20261121-2");
@@ -319,15 +347,8 @@ fn t47_an_equal_beginning_does_not_make_a_shorter_copy_an_older_one_of_what_was_
         pod.append("f", &first);
         let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
         tail.prints(&first);
-        let written = fs::metadata(pod.path("f")).unwrap().modified().unwrap();
-        // Elsewhere: it is not to wake the tailer, which knows without that what it read before the copy was made.
-        let elsewhere = Pod::new();
-        eventually("a file that is younger than the last line", PATIENCE, || {
-            fs::write(elsewhere.path("probe"), "").unwrap();
-            let born = fs::metadata(elsewhere.path("probe")).unwrap().created().unwrap();
-            elsewhere.remove("probe");
-            born > written
-        });
+        // Nothing but the order of events, or times, tells that the copy was made after that was read.
+        comes_after(&pod, "f");
         tail.rests();
         tail.stop();
         // Nothing is left of what was read that could be compared with the next copy.
