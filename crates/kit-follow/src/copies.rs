@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::FollowError;
 use crate::candidate::{Candidate, begins_with, fits, grown};
-use crate::engine::Engine;
+use crate::engine::{Engine, UNDECIDED_PAUSE};
 use crate::generation::{Generation, Kind};
 use crate::gz;
 use crate::identity::{Facts, Identity, Trace, alike};
@@ -59,6 +59,10 @@ impl Copy {
 
     pub(crate) fn identity(&self) -> Identity {
         self.file.facts.identity
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.size() == 0
     }
 
     pub(crate) fn is_of(&self, generation: &Generation) -> bool {
@@ -99,7 +103,7 @@ impl<S: Sink> Engine<S> {
     /// Judges every copy and takes up what no look has seen. Compressed ones come last: they may hold what a plain one does,
     /// and only plain ones can be compared with them.
     pub(crate) fn judge_copies(&mut self, target: usize) -> Result<(), FollowError> {
-        self.targets[target].undecided = None;
+        (self.targets[target].undecided, self.targets[target].making) = (None, None);
         for compressed in [false, true] {
             let mut at = 0;
             while at < self.targets[target].copies.len() {
@@ -120,8 +124,12 @@ impl<S: Sink> Engine<S> {
             Verdict::Unfinished => {
                 let copy = &self.targets[target].copies[at];
                 let due = copy.found + IN_THE_MAKING;
-                if size > 0 && due > Instant::now() {
-                    self.targets[target].undecided = Some(due);
+                let now = Instant::now();
+                match size {
+                    _ if due <= now => {}
+                    // It may stay so: nothing waits for it, but no event tells when it is written either.
+                    0 => self.targets[target].making = Some(now + UNDECIDED_PAUSE),
+                    _ => self.targets[target].undecided = Some(due),
                 }
                 return Ok(at + 1);
             }

@@ -23,7 +23,7 @@ const BULK: u64 = 1024 * 1024;
 const TURN: u64 = 4 * BULK;
 
 /// Pause between two looks at a copy in the making.
-const UNDECIDED_PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const UNDECIDED_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a pass ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -564,6 +564,7 @@ impl<S: Sink> Engine<S> {
         let mut at = |time: Option<Instant>| due = [due, time.filter(|time| *time > now)].into_iter().flatten().min();
         let hold = self.sink.hold();
         for target in &self.targets {
+            at(target.making);
             let last = target.generations.len().saturating_sub(1);
             for (index, generation) in target.generations.iter().enumerate() {
                 if generation.waiting {

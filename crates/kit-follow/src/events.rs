@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::FollowError;
 use crate::config::{Input, Watch};
+use crate::copies::Copy;
 use crate::engine::Engine;
 use crate::identity::Facts;
 use crate::siblings::Direction;
@@ -168,7 +169,7 @@ impl<S: Sink> Engine<S> {
                     target.ready = true;
                 }
             }
-            target.copy_hint |= self.polling;
+            target.copy_hint |= self.polling || target.copies.iter().any(Copy::is_empty);
             target.ready |= target.presence != Presence::There || target.generations.len() > 1;
         }
         if self.polling {

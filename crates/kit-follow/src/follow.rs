@@ -13,7 +13,7 @@ use crate::engine::{Engine, Step};
 use crate::sink::Sink;
 use crate::state::{StateError, StateFile};
 use crate::stats::Stats;
-use crate::target::Presence;
+use crate::target::{Presence, Target};
 
 /// What the process around the loop may ask of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +176,8 @@ impl<S: Sink, H: Host> Loop<'_, S, H> {
             if engine.targets[target].doubtful {
                 engine.reconcile(target)?;
             }
-            if engine.targets[target].copy_hint || engine.targets[target].undecided.is_some() {
+            let Target { copy_hint, undecided, making, .. } = &engine.targets[target];
+            if *copy_hint || undecided.is_some() || making.is_some_and(|due| due <= now) {
                 engine.look_beside(target)?;
             }
         }

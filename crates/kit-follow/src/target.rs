@@ -69,6 +69,8 @@ pub(crate) struct Target {
     pub(crate) ahead: Vec<Candidate>,
     /// A copy seems to be in the making: what it tells is waited for until then.
     pub(crate) undecided: Option<Instant>,
+    /// An empty copy is looked at again then.
+    pub(crate) making: Option<Instant>,
     pub(crate) line_end: LineEnd,
     /// Directories whose events concern this path, and the name in each.
     pub(crate) places: Vec<(i32, PathBuf, OsString)>,
@@ -116,6 +118,7 @@ impl Target {
             copies: VecDeque::new(),
             ahead: Vec::new(),
             undecided: None,
+            making: None,
             line_end,
             places: Vec::new(),
             doubtful: true,

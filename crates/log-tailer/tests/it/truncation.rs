@@ -155,6 +155,28 @@ fn comes_after(pod: &Pod, name: &str) {
 }
 
 #[test]
+fn t45_a_copy_that_was_found_empty_is_read_although_nothing_else_happens() {
+    for way in WAYS {
+        let pod = Pod::new();
+        pod.append("f", "one\n");
+        let mut tail = pod.tail(&with(&["-n+1", "-F", "--log-level", "debug", "f"], way));
+        tail.prints("one\n");
+        pod.rename("f", "f-20261121-1");
+        pod.append("f", "");
+        tail.says("following new file");
+        pod.append("f-20261121-2", "");
+        tail.says("f-20261121-2 size=0 verdict=Unfinished");
+        tail.stop();
+        pod.append("f", "two\n");
+        pod.copytruncate("f", "f-20261121-2");
+        tail.go_on();
+        tail.prints("one\ntwo\n");
+        pod.append("f", "three\n");
+        tail.prints("one\ntwo\nthree\n");
+    }
+}
+
+#[test]
 fn t45_two_copies_between_two_looks_come_before_what_their_file_held_at_last() {
     for way in WAYS {
         let pod = Pod::new();
