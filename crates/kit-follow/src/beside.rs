@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -185,14 +186,10 @@ impl<S: Sink> Engine<S> {
         // The name may have passed to another file since.
         let Ok(now) = Facts::of(&file) else { return Ok(true) };
         let passed_on = !now.identity.same(facts.identity);
-        let same = found.iter_mut().find(|other| other.facts.identity.same(now.identity));
-        let again = same.map(|other| other.path.clone_from(&path)).is_some();
-        if again || (passed_on && (self.is_taken(followed, now.identity) || followed.known_as(now.identity).is_some()))
-        {
-            return Ok(true);
+        let known = self.is_taken(followed, now.identity) || followed.known_as(now.identity).is_some();
+        if !passed_on || !known {
+            add(found, path, file, now);
         }
-        let compressed = Candidate::is_compressed(&file);
-        found.push(Candidate { origin: None, path, file, facts: now, compressed });
         Ok(true)
     }
 
@@ -218,8 +215,8 @@ impl<S: Sink> Engine<S> {
                     passed_over.insert(origin.serial());
                     continue;
                 }
-                let opened = open(&path).and_then(|file| Facts::of(&file));
-                if let Ok(facts) = &opened
+                let opened = open(&path).and_then(|file| Ok((Facts::of(&file)?, file)));
+                if let Ok((facts, _)) = &opened
                     && is_regular(facts)
                 {
                     self.consider(target, path.clone(), found, &mut grown)?;
@@ -230,11 +227,15 @@ impl<S: Sink> Engine<S> {
                     continue;
                 }
                 self.targets[target].names.found(&path);
-                let Ok(facts) = opened else { continue };
+                let Ok((facts, file)) = opened else { continue };
                 if let Origin::Log(serial) = origin {
                     self.targets[target].renamed(facts.identity, serial);
                 }
                 let same = |candidate: &&mut Candidate| candidate.facts.identity.same(facts.identity);
+                if !found.iter().any(|one| one.facts.identity.same(facts.identity)) && self.is_unknown(target, &facts) {
+                    // Another file had the name, or none, when it was considered.
+                    add(found, path.clone(), file, facts);
+                }
                 if let Some(candidate) = found.iter_mut().find(same) {
                     (candidate.origin, candidate.path) = (Some(origin), path);
                 }
@@ -263,6 +264,12 @@ impl<S: Sink> Engine<S> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a file is neither open nor known, and can be followed.
+    fn is_unknown(&self, target: usize, facts: &Facts) -> bool {
+        let followed = &self.targets[target];
+        is_regular(facts) && !self.is_taken(followed, facts.identity) && followed.known_as(facts.identity).is_none()
     }
 
     fn is_taken(&self, followed: &Target, identity: Identity) -> bool {
@@ -297,5 +304,16 @@ impl<S: Sink> Engine<S> {
             places.push((own.join(olddir), followed.name().to_owned()));
         }
         places
+    }
+}
+
+/// Adds an open file to what was found, or where it was found before, the name that it has now.
+fn add(found: &mut Vec<Candidate>, path: PathBuf, file: File, facts: Facts) {
+    match found.iter_mut().find(|other| other.facts.identity.same(facts.identity)) {
+        Some(other) => other.path = path,
+        None => {
+            let compressed = Candidate::is_compressed(&file);
+            found.push(Candidate { origin: None, path, file, facts, compressed });
+        }
     }
 }
