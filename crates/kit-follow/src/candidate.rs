@@ -61,7 +61,7 @@ impl Candidate {
         let trace = one.trace();
         let known = one.led && one.round == 0 && one.stream.is_none() && !trace.is_blank();
         if !known
-            || one.may_have_changed_since(self.facts.identity.born)
+            || one.may_have_been(self)?
             || self.compressed
             || self.facts.size == 0
             || self.facts.identity.born < one.identity.born

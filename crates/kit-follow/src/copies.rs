@@ -324,7 +324,10 @@ impl<S: Sink> Engine<S> {
         let came = followed.births > 0 && !followed.doubtful;
         let next = followed.generations.get(place);
         // Unless a file that was there before it, of which nothing is known, stands after it: that was truncated.
-        let there = next.is_some_and(|next| next.number <= looked && next.was_there_before(&candidate.facts));
+        let there = match next.filter(|next| next.number <= looked) {
+            Some(next) => next.was_there_before(&candidate).map_err(FollowError::Read)?,
+            None => false,
+        };
         let new = self.watcher.is_none() && !there && followed.live().is_some_and(|live| live.number > looked);
         if came {
             followed.births -= 1;
@@ -472,8 +475,11 @@ impl<S: Sink> Engine<S> {
             let size = copy.measure().map_err(FollowError::Read)?;
             let shadow = copy.shadow.is_some_and(|(of, then)| of == number && then < round);
             let unjudged = copy.shadow.is_none() && !copy.file.compressed && size > 0 && size < offset;
+            // Two rounds can come and go before a truncation is noticed: a shadow may be of the second.
             let part = match whole {
-                _ if !unjudged => Ok(false),
+                _ if !unjudged && !shadow => Ok(false),
+                Some((whole, false)) if copy.file.compressed => gz::begins(&copy.file.file, whole, self.config.head),
+                _ if copy.file.compressed => Ok(true),
                 _ if reads.rule_out(&copy.file.file, size, copy.file.origin).map_err(FollowError::Read)? => Ok(false),
                 Some((whole, false)) => alike(whole, &copy.file.file, size),
                 // More than the beginning: other rounds may begin with the same banner.
@@ -482,13 +488,14 @@ impl<S: Sink> Engine<S> {
                 None if begins_with(first, &copy.file)? => Ok(true),
                 None => trace.head_fits(&copy.file.file),
             };
-            if shadow || part.map_err(FollowError::Read)? {
+            if part.map_err(FollowError::Read)? {
                 self.settle(target, index)?;
                 // Of those that were never judged only the first can be a copy of that content.
                 if !shadow {
                     return Ok(());
                 }
             } else {
+                copy.shadow = copy.shadow.filter(|_| !shadow);
                 index += 1;
             }
         }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use rustix::fs::{FileType, Mode, OFlags};
 use tokio::time::Instant;
 
+use crate::candidate::Candidate;
 use crate::gz::Gz;
-use crate::identity::{Facts, Identity, MARKER_BYTES, Print, Trace, alike, read_at};
+use crate::identity::{Facts, Identity, MARKER_BYTES, Print, Trace, alike, read_at, read_once};
 use crate::lines::{LineEnd, first_end, last_end};
 use crate::output::WINDOW;
 use crate::reads::Reads;
@@ -289,17 +290,18 @@ impl Generation {
         self.kind == Kind::Log && self.stream.is_none() && self.offset == self.begin && (!compressed || self.round > 0)
     }
 
-    /// Whether it may have held other content when a file was made, `born`, that no look would know: nothing of it was read, and
-    /// what is known of its beginning is little, or was learnt later.
-    pub(crate) fn may_have_changed_since(&self, born: u64) -> bool {
-        self.led && self.may_have_held(false) && (!self.trace().tells() || self.head_since >= born)
+    /// Whether it may have held a file's content when that was made, so that no look would know: nothing of it was read, and
+    /// what is known of its beginning is little, or was learnt later, or is what that file begins with.
+    pub(crate) fn may_have_been(&self, other: &Candidate) -> io::Result<bool> {
+        let trace = self.trace();
+        let unknown = |trace: &Trace| !trace.tells() || self.head_since >= other.facts.identity.born;
+        Ok(self.led && self.may_have_held(false) && (unknown(&trace) || trace.head_fits(&other.file)?))
     }
 
-    /// Whether it had the log's name before a file was made beside it, and may have changed since: if it comes after what that
+    /// Whether it had the log's name before a file was made beside it, and may have been that: if it comes after what that
     /// holds, it was truncated.
-    pub(crate) fn was_there_before(&self, other: &Facts) -> bool {
-        let born = other.identity.born;
-        (1..born).contains(&self.identity.born) && self.may_have_changed_since(born)
+    pub(crate) fn was_there_before(&self, other: &Candidate) -> io::Result<bool> {
+        Ok((1..other.facts.identity.born).contains(&self.identity.born) && self.may_have_been(other)?)
     }
 
     /// Whether a truncation was noticed, so that it goes on with a line that ends a copy; a copy of such a file does.
@@ -371,8 +373,14 @@ impl Generation {
         }
         let lead = self.marker_bytes;
         let start = self.marker_at - lead as u64;
-        let read = read_at(&self.file, &mut buffer[..lead + WINDOW], start)?;
+        let first = read_once(&self.file, &mut buffer[..lead + WINDOW], start)?;
+        let more = read_at(&self.file, &mut buffer[first..lead + WINDOW], start + first as u64)?;
+        let read = first + more;
         if read < lead || buffer[..lead] != self.marker[..lead] {
+            return Ok(Look::Truncated);
+        }
+        // Only what one call read is of one content.
+        if more > 0 && !self.fits_marker()? {
             return Ok(Look::Truncated);
         }
         let fresh = read - lead;
@@ -531,8 +539,8 @@ impl Generation {
     /// The next bytes up to `end` are a batch. Its marker is taken now, before the file can change under it.
     pub(crate) fn set_batch(&mut self, end: u64) -> io::Result<Look> {
         let marker = self.read_marker(end)?;
-        // A look that stood still may have ended in other content than it began in.
-        if self.checked.elapsed() >= STALE && self.marker_at == self.offset && !self.fits_marker()? {
+        // A look may end in other content than it began in.
+        if self.marker_at == self.offset && self.holds_other(self.marker_at)? {
             return Ok(Look::Truncated);
         }
         self.batch_start = self.offset;

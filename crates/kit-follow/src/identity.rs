@@ -136,14 +136,22 @@ pub(crate) struct Trace {
 pub(crate) fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
-        match rustix::io::pread(&file, &mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+        match read_once(&file, &mut buffer[filled..], offset + filled as u64)? {
+            0 => break,
+            read => filled += read,
         }
     }
     Ok(filled)
+}
+
+/// Reads at most `buffer.len()` bytes at `offset` in one call: at the end of the file fewer, or none.
+pub(crate) fn read_once(file: impl AsFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match rustix::io::pread(&file, &mut *buffer, offset) {
+            Err(rustix::io::Errno::INTR) => {}
+            read => return Ok(read?),
+        }
+    }
 }
 
 /// The print of the `bytes` that end at `end`; shorter than asked where the file is.

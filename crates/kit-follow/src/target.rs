@@ -184,7 +184,7 @@ impl Target {
                 }
                 None => one.identity.born <= born && one.modified() >= facts.modified,
             };
-            let unread = one.may_have_held(false) && (one.round > 0 || one.may_have_changed_since(born));
+            let unread = one.may_have_held(false) && (one.round > 0 || one.may_have_been(candidate)?);
             if around && (unread || one.round_now()? > one.round) {
                 return Ok(true);
             }
@@ -205,6 +205,7 @@ impl Target {
                 && facts.size == one.seen
             {
                 one.reads.note_written(facts.size, facts.modified);
+                one.note_read(0);
             }
         }
     }
