@@ -362,7 +362,12 @@ fn match_unread(pieces: &mut [Piece], records: &[(usize, Saved)], found: &mut [b
         let after = (at + 1..records.len()).find_map(piece_of);
         let between = match (before, after) {
             (Some(before), _) => before + 1,
-            (None, Some(after)) => after.wrapping_sub(1),
+            // What was written after that file was made, and first.
+            (None, Some(after)) => {
+                let born = saved.trace.identity.born;
+                let since = |piece: &Piece| piece.is_free() && piece.candidate.facts.modified >= born;
+                pieces[..after].iter().position(since).unwrap_or(after.wrapping_sub(1))
+            }
             (None, None) => continue,
         };
         let unknown = saved.trace.is_blank() || is_elsewhere(pieces, &saved.trace)?;

@@ -174,6 +174,40 @@ fn t33_what_lay_unread_behind_a_stuck_output_is_found_in_its_order_after_a_kill(
 }
 
 #[test]
+fn t33_what_was_compressed_unread_is_read_although_the_generation_before_it_is_gone() {
+    let pod = Pod::new();
+    let arguments = ["-n+1", "-F", "--state-file", "s", "f"];
+    pod.append("f", "0\n");
+    let tail = pod.tail(&arguments);
+    tail.prints("0\n");
+    tail.0.block_stdout();
+    pod.append("f", lines(1, 40_000));
+    let rotate = |name: &str, times| {
+        pod.rename("f", name);
+        pod.append("f", "");
+        let told = || tail.0.stderr().matches("following new file").count() == times;
+        eventually("the new file to be followed", PATIENCE, told);
+    };
+    rotate("f-20261121-1", 1);
+    pod.append("f", "a\n");
+    let modified = fs::metadata(pod.path("f")).unwrap().modified().unwrap();
+    rotate("f-20261121-2", 2);
+    drop(tail.0.kill());
+    // As compressors do.
+    pod.compress("f-20261121-2");
+    let packed = fs::File::options().write(true).open(pod.path("f-20261121-2.gz")).unwrap();
+    packed.set_modified(modified).unwrap();
+    pod.append("f", "b\n");
+    pod.copytruncate("f", "f-20261121-3");
+    pod.remove("f-20261121-1");
+    pod.append("f", "c\n");
+    pod.rename("f", "f-20261121-4");
+    pod.append("f", "d\n");
+    let exit = pod.run(&[&["--exit-on-eof"], arguments.as_slice()].concat());
+    assert_eq!(String::from_utf8(exit.stdout).unwrap(), "a\nb\nc\nd\n", "{}", exit.stderr);
+}
+
+#[test]
 fn t53_a_file_behind_a_symlink_that_was_compressed_unread_comes_before_the_next() {
     let pod = Pod::new();
     let point_to = |name: &str| {
