@@ -292,8 +292,13 @@ impl<S: Sink> Engine<S> {
         if bytes < to - from && self.sink.moves() {
             // Bytes that go out unchanged may stop inside a line; the rest of these lines comes before all else.
             let generation = &mut self.targets[target].generations[at];
-            generation.set_batch(generation.offset + (to - from - bytes) as u64).map_err(FollowError::Read)?;
+            let end = generation.offset + (to - from - bytes) as u64;
             self.in_flight = Some((target, generation.number));
+            if generation.set_batch(end).map_err(FollowError::Read)? == Look::Truncated {
+                generation.batch_end = end;
+                self.truncated(target, at)?;
+                return Ok(Step::More);
+            }
         } else {
             self.taken(target, at)?;
         }
@@ -517,7 +522,11 @@ impl<S: Sink> Engine<S> {
         if generation.in_batch() || size <= generation.offset {
             return Ok(Step::Dry);
         }
-        generation.set_batch(size).map_err(FollowError::Read)?;
+        if generation.set_batch(size).map_err(FollowError::Read)? == Look::Truncated {
+            self.truncated(target, at)?;
+            return Ok(Step::More);
+        }
+        let generation = &mut self.targets[target].generations[at];
         // Remembered in the generation: the output may get stuck in the middle of the line.
         generation.owes_end = add_end && self.sink.moves();
         generation.add_end = add_end && !generation.owes_end;
