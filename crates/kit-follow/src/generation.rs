@@ -270,11 +270,13 @@ impl Generation {
     }
 
     /// Whether it may have held a file's content when that was made, so that no look would know: nothing of it was read, and
-    /// what is known of its beginning is little, or was learnt later, or is what that file begins with.
+    /// what is known of its beginning is little, or was learnt later, or is what that file begins with. One without a name of its
+    /// own was written since: what came after it was made after its last write.
     pub(crate) fn may_have_been(&self, other: &Candidate) -> io::Result<bool> {
         let trace = self.trace();
         let unknown = |trace: &Trace| !trace.tells() || self.head_since >= other.facts.identity.born;
-        Ok(self.led && self.may_have_held(false) && (unknown(&trace) || trace.head_fits(&other.file)?))
+        let since = self.name.is_some() || self.modified() > other.facts.identity.born;
+        Ok(self.led && since && self.may_have_held(false) && (unknown(&trace) || trace.head_fits(&other.file)?))
     }
 
     /// Whether it had the log's name before a file was made beside it, and may have been that: if it comes after what that

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, Write};
+use std::time::Duration;
 
 use kit_test::eventually;
 
@@ -111,6 +112,7 @@ fn t45_a_copy_comes_before_what_its_file_held_later_and_was_deleted_with() {
         tail.stop();
         pod.append("f", "two\n");
         pod.copytruncate("f", "f-20261121-2");
+        comes_after(&pod, "f-20261121-2");
         pod.append("f", "three\n");
         pod.remove("f");
         pod.append("f", "four\n");
@@ -150,7 +152,7 @@ fn comes_after(pod: &Pod, name: &str) {
         elsewhere.append("probe", "");
         let born = fs::metadata(elsewhere.path("probe")).unwrap().created().unwrap();
         elsewhere.remove("probe");
-        born > made
+        born > made + Duration::from_millis(20)
     });
 }
 
