@@ -186,8 +186,7 @@ impl<S: Sink> Engine<S> {
         // The name may have passed to another file since.
         let Ok(now) = Facts::of(&file) else { return Ok(true) };
         let passed_on = !now.identity.same(facts.identity);
-        let known = self.is_taken(followed, now.identity) || followed.known_as(now.identity).is_some();
-        if !passed_on || !known {
+        if !passed_on || self.is_unknown(target, &now) {
             add(found, path, file, now);
         }
         Ok(true)
@@ -232,7 +231,7 @@ impl<S: Sink> Engine<S> {
                     self.targets[target].renamed(facts.identity, serial);
                 }
                 let same = |candidate: &&mut Candidate| candidate.facts.identity.same(facts.identity);
-                if !found.iter().any(|one| one.facts.identity.same(facts.identity)) && self.is_unknown(target, &facts) {
+                if self.is_unknown(target, &facts) {
                     // Another file had the name, or none, when it was considered.
                     add(found, path.clone(), file, facts);
                 }
