@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kit_test::eventually;
 
-use crate::harness::{PATIENCE, Pod, WAYS, with};
+use crate::harness::{PATIENCE, Pod, Tail, WAYS, with};
 
 #[test]
 fn t41_a_truncated_file_is_read_from_its_beginning() {
@@ -99,16 +99,22 @@ fn t45_a_copy_that_is_made_before_a_truncation_was_noticed_is_of_what_came_after
     tail.prints(format!("one\n{two}number three\nfour\n"));
 }
 
+/// A log of which one line was read, renamed to `older`, and a new one in its place that is followed while it is empty.
+fn followed_anew(way: &[&str], older: &str) -> (Pod, Tail) {
+    let pod = Pod::new();
+    pod.append("f", "one\n");
+    let tail = pod.tail(&with(&["-n+1", "-F", "--log-level", "debug", "f"], way));
+    tail.prints("one\n");
+    pod.rename("f", older);
+    pod.append("f", "");
+    tail.says("following new file");
+    (pod, tail)
+}
+
 #[test]
 fn t45_a_copy_comes_before_what_its_file_held_later_and_was_deleted_with() {
     for way in WAYS {
-        let pod = Pod::new();
-        pod.append("f", "one\n");
-        let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
-        tail.prints("one\n");
-        pod.rename("f", "f-20261121-1");
-        pod.append("f", "");
-        tail.says("following new file");
+        let (pod, mut tail) = followed_anew(way, "f-20261121-1");
         tail.stop();
         pod.append("f", "two\n");
         pod.copytruncate("f", "f-20261121-2");
@@ -124,13 +130,7 @@ fn t45_a_copy_comes_before_what_its_file_held_later_and_was_deleted_with() {
 #[test]
 fn t45_a_copy_comes_before_what_its_file_held_later_and_was_renamed_with() {
     for way in WAYS {
-        let pod = Pod::new();
-        pod.append("f", "one\n");
-        let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
-        tail.prints("one\n");
-        pod.rename("f", "f.9");
-        pod.append("f", "");
-        tail.says("following new file");
+        let (pod, mut tail) = followed_anew(way, "f.9");
         comes_after(&pod, "f");
         tail.stop();
         // The larger number is the older one, although its file is younger.
@@ -159,13 +159,7 @@ fn comes_after(pod: &Pod, name: &str) {
 #[test]
 fn t45_a_copy_that_was_found_empty_is_read_although_nothing_else_happens() {
     for way in WAYS {
-        let pod = Pod::new();
-        pod.append("f", "one\n");
-        let mut tail = pod.tail(&with(&["-n+1", "-F", "--log-level", "debug", "f"], way));
-        tail.prints("one\n");
-        pod.rename("f", "f-20261121-1");
-        pod.append("f", "");
-        tail.says("following new file");
+        let (pod, mut tail) = followed_anew(way, "f-20261121-1");
         pod.append("f-20261121-2", "");
         tail.says("f-20261121-2 size=0 verdict=Unfinished");
         tail.stop();
@@ -202,13 +196,7 @@ fn t45_two_copies_between_two_looks_come_before_what_their_file_held_at_last() {
 #[test]
 fn t45_a_copy_comes_before_the_rest_of_its_file_that_was_renamed_and_compressed_unread() {
     for way in WAYS {
-        let pod = Pod::new();
-        pod.append("f", "one\n");
-        let mut tail = pod.tail(&with(&["-n+1", "-F", "f"], way));
-        tail.prints("one\n");
-        pod.rename("f", "f-20261121-1");
-        pod.append("f", "");
-        tail.says("following new file");
+        let (pod, mut tail) = followed_anew(way, "f-20261121-1");
         comes_after(&pod, "f");
         tail.stop();
         pod.append("f", "two\nha");
